@@ -1,0 +1,193 @@
+//! What hub and agent say to each other: enrolment over HTTP, notices and stream heads inside the tunnel, and the
+//! agent's own verbs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::message::{ClusterFacts, RightsProfile};
+use crate::names::{ClusterName, Labels};
+
+/// Path of the enrolment call on the agents' door.
+pub const ENROL_PATH: &str = "/agent/v1/enrol";
+/// Path that the agent dials.
+pub const CONNECT_PATH: &str = "/agent/v1/connect";
+/// WebSocket sub-protocol of the tunnel. A session without it is a simple agent of the seeds.
+pub const SUBPROTOCOL: &str = "roadstead.tunnel.v1";
+/// Audience of the assertion that an agent signs for each dial.
+pub const DIAL_AUDIENCE: &str = "roadstead-agent-dial";
+/// Most issues in a heartbeat: a list for people, not a log.
+pub const ISSUES_MAX: usize = 16;
+/// Longest text of one fact or issue, bytes; longer ones are cut (reliability row W10).
+pub const FACT_TEXT_MAX: usize = 256;
+
+/// Body of `POST /agent/v1/enrol`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrol {
+    /// The join token, `rsj_<id>_<secret>`.
+    pub join_token: String,
+    /// Name for the cluster; ignored when the token is bound to one.
+    #[serde(default)]
+    pub name: Option<ClusterName>,
+    /// Ed25519 public key, base64url without padding of its 32 bytes.
+    pub public_key: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Labels the agent's configuration gives.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// Answer to [`Enrol`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// Id of the agent.
+    pub agent_id: String,
+    /// Id of the cluster.
+    pub cluster_id: String,
+    /// Name of the cluster.
+    pub cluster_name: ClusterName,
+    /// Root public key to pin, base64url of 32 bytes.
+    pub identity_root: String,
+    /// Rights profile.
+    pub profile: RightsProfile,
+}
+
+/// Claims of the assertion an agent signs for each dial (EdDSA JWT, header `Authorization: Bearer`).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DialClaims {
+    /// The agent's id.
+    pub sub: String,
+    /// [`DIAL_AUDIENCE`].
+    pub aud: String,
+    /// Seconds since 1970.
+    pub iat: i64,
+    /// At most a minute after `iat`.
+    pub exp: i64,
+    /// Random, used once.
+    pub jti: String,
+}
+
+/// Claims of an identity that the user service signs and the agent checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityClaims {
+    /// User name.
+    pub sub: String,
+    /// Id of the account.
+    pub uid: String,
+    /// Roles of the hub: `viewer`, `operator`, `admin`.
+    pub roles: Vec<String>,
+    /// Id of the cluster it is for.
+    pub aud: String,
+    /// Seconds since 1970.
+    pub iat: i64,
+    /// At most a minute after `iat`.
+    pub exp: i64,
+}
+
+/// A control message inside the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Notice {
+    /// Hub to agent, first.
+    Welcome {
+        /// Counts the agent's sessions; results of an older one are not mixed in.
+        epoch: i64,
+        /// Seconds between heartbeats.
+        heartbeat_seconds: u32,
+        /// Key set signed by the root, see [`crate::message::IdentityKeySet`].
+        key_set: String,
+    },
+    /// Agent to hub, at once after [`Notice::Welcome`] and then every `heartbeat_seconds`.
+    Heartbeat {
+        /// State of the cluster.
+        facts: ClusterFacts,
+    },
+    /// Hub to agent: the signing keys changed.
+    Keys {
+        /// Key set signed by the root.
+        key_set: String,
+    },
+    /// Hub to agent: leave, and come back after this long.
+    Move {
+        /// Milliseconds to wait before dialling.
+        after_milliseconds: u32,
+    },
+    /// Hub to agent: cut off for good; do not come back.
+    Revoked {},
+}
+
+/// Head of a stream: what it is for. JSON, at most [`STREAM_HEAD_MAX`] bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StreamHead {
+    /// Where in the agent it goes.
+    pub target: StreamTarget,
+    /// Request id, for both logs.
+    pub request_id: String,
+    /// Milliseconds the opener will wait, from now.
+    pub deadline_milliseconds: u32,
+    /// W3C trace context.
+    #[serde(default)]
+    pub traceparent: Option<String>,
+    /// Signed identity of the caller ([`IdentityClaims`]).
+    #[serde(default)]
+    pub assertion: Option<String>,
+}
+
+/// Longest stream head.
+pub const STREAM_HEAD_MAX: usize = 16 * 1024;
+/// Longest answer of an agent verb that the hub takes: 5,000 namespaces with labels.
+pub const VERB_ANSWER_MAX: usize = 8 * 1024 * 1024;
+
+/// Where a stream goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "to")]
+pub enum StreamTarget {
+    /// One of the agent's own verbs; the body is its JSON request, the answer a [`VerbAnswer`].
+    Agent {
+        /// Name of the verb: `get-namespaces`.
+        verb: String,
+    },
+}
+
+/// Answer of an agent verb.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerbAnswer<T> {
+    /// It worked.
+    Ok(T),
+    /// It did not; the error may be shown to the caller.
+    Error(crate::Error),
+}
+
+/// Name of the verb that lists namespaces.
+pub const GET_NAMESPACES: &str = "get-namespaces";
+
+/// Request of [`GET_NAMESPACES`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct GetNamespacesRequest {}
+
+/// Namespaces of a cluster, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceList {
+    /// The namespaces.
+    pub namespaces: Vec<NamespaceInfo>,
+}
+
+/// One namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceInfo {
+    /// Name.
+    pub name: String,
+    /// `Active` or `Terminating`.
+    pub status: String,
+    /// RFC 3339, seconds, `Z`.
+    pub created_at: Option<String>,
+    /// Labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations, without those that Kubernetes itself keeps (seed 001 drops the same prefixes).
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}

@@ -1,0 +1,37 @@
+//! Messages that ride the queues. A message names its queue, its kind (with a version) and its reply.
+
+mod auth;
+mod grants;
+mod namespaces;
+mod registry;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use auth::*;
+pub use grants::*;
+pub use namespaces::*;
+pub use registry::*;
+
+use crate::queue::Queue;
+
+/// A request that rides a queue, and the reply that comes back. Several kinds may share a queue.
+pub trait Request: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The queue it is put on.
+    const QUEUE: Queue;
+    /// Its kind with its version: `list_clusters.v1`.
+    const KIND: &'static str;
+    /// What comes back when it succeeds; failures come back as [`crate::Error`].
+    type Reply: Serialize + DeserializeOwned + Send + Sync + 'static;
+}
+
+macro_rules! requests {
+    ($($queue:path: { $($message:ident = $kind:literal -> $reply:ty;)* })*) => {$($(
+        impl crate::message::Request for $message {
+            const QUEUE: crate::queue::Queue = $queue;
+            const KIND: &'static str = $kind;
+            type Reply = $reply;
+        }
+    )*)*};
+}
+pub(crate) use requests;

@@ -1,0 +1,435 @@
+//! The registry of clusters, agents and join tokens: asked of onboarding. Every message carries the caller, and what is
+//! not the caller's is answered as not found.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::AgentTarget;
+use crate::identity::Principal;
+use crate::ids::{AgentId, ClusterId, JoinTokenId, UserId};
+use crate::names::{ClusterName, Labels};
+
+/// How a cluster's agent reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterMode {
+    /// An agent in the cluster dials in.
+    Agent,
+    /// Onboarding hosts the agent (kubeconfig given to `roadstead up`).
+    Hosted,
+}
+
+/// State of a cluster, in MCKMT's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterStatus {
+    /// No agent has ever connected.
+    Pending,
+    /// An agent is connected.
+    Connected,
+    /// The agent is away.
+    Disconnected,
+    /// The agent is connected and says that the cluster is not well.
+    Error,
+}
+
+impl ClusterStatus {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What the agent said about its cluster with its last heartbeat.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    /// Version of the Kubernetes API server, `v1.36.3`.
+    pub kubernetes_version: Option<String>,
+    /// Version of the agent.
+    pub agent_version: Option<String>,
+    /// `linux/amd64`.
+    pub platform: Option<String>,
+    /// Nodes.
+    pub node_count: Option<u32>,
+    /// Nodes that are ready.
+    pub ready_nodes: Option<u32>,
+    /// `healthy`, `degraded` or `unhealthy` (seed 000's words).
+    pub health: Option<String>,
+    /// What is wrong, for people; at most [`crate::agent::ISSUES_MAX`].
+    #[serde(default)]
+    pub issues: Vec<String>,
+}
+
+/// A cluster of the registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Id.
+    pub id: ClusterId,
+    /// Integer number, for the seeds that show integers.
+    pub seq: i64,
+    /// Name, unique per hub.
+    pub name: ClusterName,
+    /// Free text.
+    pub description: String,
+    /// Labels.
+    pub labels: Labels,
+    /// How it is reached.
+    pub mode: ClusterMode,
+    /// State now.
+    pub status: ClusterStatus,
+    /// Owner.
+    pub owner_id: Option<UserId>,
+    /// The active agent.
+    pub agent_id: Option<AgentId>,
+    /// What the agent said.
+    pub facts: ClusterFacts,
+    /// When the agent was last heard.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// How many there are in all.
+    pub total: u64,
+    /// Where the next page begins.
+    pub next_cursor: Option<String>,
+}
+
+/// What part of a list to give.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRequest {
+    /// Rows, 1 to 1,000.
+    pub limit: u32,
+    /// Rows to skip (the seeds' way).
+    pub offset: u64,
+    /// Opaque place from an earlier page.
+    pub cursor: Option<String>,
+}
+
+/// Lists the clusters that the caller can see, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListClusters {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which page.
+    pub page: PageRequest,
+    /// `key=value` pairs that must all match.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// Gives one cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GetCluster {
+    /// Who asks.
+    pub principal: Principal,
+    /// Id, integer or name.
+    pub cluster: String,
+}
+
+/// Finds the cluster and the active agent behind a target, so that an identity can be signed for that cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ResolveAgent {
+    /// Who asks.
+    pub principal: Principal,
+    /// Agent or cluster.
+    pub target: AgentTarget,
+}
+
+/// An agent, its cluster, and whether it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Id as text (agents of the seeds may carry any).
+    pub agent_id: String,
+    /// Its cluster, when it has one.
+    pub cluster_id: Option<ClusterId>,
+    /// The cluster's integer.
+    pub cluster_seq: Option<i64>,
+    /// The cluster's name.
+    pub cluster_name: Option<ClusterName>,
+    /// Whether it is connected now.
+    pub connected: bool,
+    /// Revoked agents cannot come back.
+    pub revoked: bool,
+    /// Agent's version.
+    pub version: Option<String>,
+    /// When it was last heard.
+    pub last_seen_at: Option<DateTime<Utc>>,
+    /// When it was enrolled.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Creates a cluster that an agent will join: the cluster and a join token for it in one step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateCluster {
+    /// Who asks; becomes the owner.
+    pub principal: Principal,
+    /// Name.
+    pub name: ClusterName,
+    /// Free text.
+    #[serde(default)]
+    pub description: String,
+    /// Labels.
+    #[serde(default)]
+    pub labels: Labels,
+    /// A join token to make with it (its secret was made by the door and is not in the message).
+    pub join_token: Option<NewJoinToken>,
+}
+
+/// Changes a cluster. Fields left out keep their values.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpdateCluster {
+    /// Who asks.
+    pub principal: Principal,
+    /// Id, integer or name.
+    pub cluster: String,
+    /// New name.
+    #[serde(default)]
+    pub name: Option<ClusterName>,
+    /// New text.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// New labels, all of them.
+    #[serde(default)]
+    pub labels: Option<Labels>,
+}
+
+/// Removes a cluster, its agents and its join tokens; a connected agent is cut off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteCluster {
+    /// Who asks.
+    pub principal: Principal,
+    /// Id, integer or name.
+    pub cluster: String,
+}
+
+/// A join token whose secret the door made. Only the digest travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewJoinToken {
+    /// Public half.
+    pub id: JoinTokenId,
+    /// SHA-256 of the secret half, lower-case hex.
+    pub digest: String,
+    /// Seconds of life, at most [`JOIN_TOKEN_SECONDS_MAX`].
+    pub lifetime_seconds: u32,
+    /// How often it may be used, 1 to [`JOIN_TOKEN_USES_MAX`].
+    pub uses: u32,
+    /// Labels given to clusters that join with it.
+    #[serde(default)]
+    pub labels: Labels,
+    /// Rights profile of the agents that join with it.
+    #[serde(default)]
+    pub profile: RightsProfile,
+}
+
+/// Longest life of a join token: a day (reliability rule 1).
+pub const JOIN_TOKEN_SECONDS_MAX: u32 = 24 * 3600;
+/// Most uses of one join token: an autoscaled fleet in one go.
+pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
+
+/// What the agent may do in its cluster; decides the rules of the import manifest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RightsProfile {
+    /// Viewers, operators and admins of the hub may all only read.
+    ReadOnly,
+    /// Viewers read, operators and admins edit.
+    Operator,
+    /// Viewers read, operators edit, admins are cluster-admin.
+    #[default]
+    Admin,
+}
+
+/// Creates a join token: for one cluster that exists, or for any new one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateJoinToken {
+    /// Who asks; owns the clusters that join with it.
+    pub principal: Principal,
+    /// The token.
+    pub token: NewJoinToken,
+    /// Bind it to this cluster (id, integer or name).
+    #[serde(default)]
+    pub cluster: Option<String>,
+}
+
+/// Lists join tokens, without anything secret.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListJoinTokens {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which page.
+    pub page: PageRequest,
+}
+
+/// Revokes a join token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevokeJoinToken {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which.
+    pub id: JoinTokenId,
+}
+
+/// A join token, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinToken {
+    /// Public half.
+    pub id: JoinTokenId,
+    /// The cluster it is bound to.
+    pub cluster_id: Option<ClusterId>,
+    /// That cluster's name.
+    pub cluster_name: Option<ClusterName>,
+    /// Labels it gives.
+    pub labels: Labels,
+    /// Rights profile it gives.
+    pub profile: RightsProfile,
+    /// Uses left.
+    pub uses_left: u32,
+    /// When it ends.
+    pub expires_at: DateTime<Utc>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Is this join token good now? For the import manifest; spends no use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckJoinToken {
+    /// Public half.
+    pub id: JoinTokenId,
+    /// SHA-256 of the secret half, lower-case hex.
+    pub digest: String,
+}
+
+/// Lists agents that the caller can see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListAgents {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which page.
+    pub page: PageRequest,
+    /// Only those connected now.
+    #[serde(default)]
+    pub connected_only: bool,
+}
+
+/// Cuts one agent off, for good.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevokeAgent {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which.
+    pub agent_id: String,
+}
+
+/// Seed 001: makes an agent id for an agent of the seeds, optionally for a cluster that exists.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GenerateAgentId {
+    /// Who asks.
+    pub principal: Principal,
+    /// The cluster's integer.
+    #[serde(default)]
+    pub cluster_seq: Option<i64>,
+}
+
+/// Seed 001: an agent of the seeds registers its cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OnboardSeedCluster {
+    /// Who asks.
+    pub principal: Principal,
+    /// The id that [`GenerateAgentId`] gave.
+    pub agent_id: String,
+    /// Cluster name.
+    pub name: ClusterName,
+    /// What the seed's body said beside the name (context, provider, tags, metadata).
+    pub details: SeedClusterDetails,
+}
+
+/// Fields that only the seeds' clients send and get back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeedClusterDetails {
+    /// kubeconfig context.
+    #[serde(default)]
+    pub context_name: Option<String>,
+    /// Provider, `kubernetes` when left out.
+    #[serde(default)]
+    pub provider_name: Option<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// As sent.
+    #[serde(default)]
+    pub use_secure_tls: bool,
+    /// As sent; bounded by the door.
+    #[serde(default)]
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A cluster with the seeds' extra fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedCluster {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Number of the owner.
+    pub owner_seq: i64,
+    /// The extra fields.
+    pub details: SeedClusterDetails,
+}
+
+/// Lists the caller's clusters with the seeds' extra fields, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListSeedClusters {
+    /// Who asks.
+    pub principal: Principal,
+}
+
+/// Counts for metrics: clusters by mode and status, agents by version. No names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CountClusters {}
+
+/// One count of [`CountClusters`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterCount {
+    /// How they are reached.
+    pub mode: ClusterMode,
+    /// State.
+    pub status: ClusterStatus,
+    /// How many.
+    pub count: u64,
+}
+
+super::requests! {
+    crate::queue::CLUSTER_REGISTRY: {
+        ListClusters = "list_clusters.v1" -> Page<Cluster>;
+        GetCluster = "get_cluster.v1" -> Cluster;
+        ResolveAgent = "resolve_agent.v1" -> Agent;
+        ListJoinTokens = "list_join_tokens.v1" -> Page<JoinToken>;
+        CheckJoinToken = "check_join_token.v1" -> JoinToken;
+        ListAgents = "list_agents.v1" -> Page<Agent>;
+        ListSeedClusters = "list_seed_clusters.v1" -> Vec<SeedCluster>;
+        CountClusters = "count_clusters.v1" -> Vec<ClusterCount>;
+    }
+    crate::queue::CLUSTER_REGISTRY_CHANGE: {
+        CreateCluster = "create_cluster.v1" -> Cluster;
+        UpdateCluster = "update_cluster.v1" -> Cluster;
+        DeleteCluster = "delete_cluster.v1" -> Cluster;
+        CreateJoinToken = "create_join_token.v1" -> JoinToken;
+        RevokeJoinToken = "revoke_join_token.v1" -> JoinToken;
+        RevokeAgent = "revoke_agent.v1" -> Agent;
+        GenerateAgentId = "generate_agent_id.v1" -> Agent;
+        OnboardSeedCluster = "onboard_seed_cluster.v1" -> SeedCluster;
+    }
+}

@@ -1,0 +1,72 @@
+//! The queues: their names, and how each is declared.
+
+/// How a queue is declared and used (DESIGN, "Two planes").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QueueKind {
+    /// Exactly as the peers of the seeds declare it: durable, no arguments. Carries look-ups; expiry per message.
+    Seed,
+    /// Durable classic queue; the caller's deadline is the message's TTL.
+    Lookup,
+    /// Quorum queue with a delivery limit and a dead-letter queue `<name>.dead`; confirmed, acknowledged after the effect.
+    Change,
+}
+
+/// A queue of the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Queue {
+    /// Name on the broker; requests go here.
+    pub requests: &'static str,
+    /// Where a peer of the seeds, which names no reply queue, gets its answer.
+    pub results: &'static str,
+    /// How it is declared.
+    pub kind: QueueKind,
+}
+
+/// Who is asking? Consumed by `user`.
+pub const CLUSTER_AUTH: Queue =
+    Queue { requests: "cluster_auth_requests", results: "cluster_auth_results", kind: QueueKind::Seed };
+/// Namespaces of a cluster. Consumed by `onboarding`.
+pub const CLUSTER_NAMESPACE: Queue =
+    Queue { requests: "cluster_namespace_requests", results: "cluster_namespace_results", kind: QueueKind::Seed };
+/// Reads of the registry of clusters, agents and join tokens. Consumed by `onboarding`.
+pub const CLUSTER_REGISTRY: Queue =
+    Queue { requests: "cluster_registry_requests", results: "cluster_registry_results", kind: QueueKind::Lookup };
+/// Changes of that registry. Consumed by `onboarding`.
+pub const CLUSTER_REGISTRY_CHANGE: Queue = Queue {
+    requests: "cluster_registry_change_requests",
+    results: "cluster_registry_change_results",
+    kind: QueueKind::Change,
+};
+/// Signed identities and their keys. Consumed by `user`.
+pub const IDENTITY: Queue =
+    Queue { requests: "identity_requests", results: "identity_results", kind: QueueKind::Lookup };
+/// Grants of clusters to accounts. Consumed by `user`.
+pub const GRANT_CHANGE: Queue =
+    Queue { requests: "grant_change_requests", results: "grant_change_results", kind: QueueKind::Change };
+/// Manifests to apply. Consumed by `operations`.
+pub const CLUSTER_MANIFEST: Queue =
+    Queue { requests: "cluster_manifest_requests", results: "cluster_manifest_results", kind: QueueKind::Change };
+/// Operations to cancel. Consumed by `operations`.
+pub const CLUSTER_CANCELLATION: Queue = Queue {
+    requests: "cluster_cancellation_requests",
+    results: "cluster_cancellation_results",
+    kind: QueueKind::Change,
+};
+
+/// Every shared queue. Each replica has one more of its own for forwarded requests, named by its service and id.
+pub const ALL: [Queue; 8] = [
+    CLUSTER_AUTH,
+    CLUSTER_NAMESPACE,
+    CLUSTER_REGISTRY,
+    CLUSTER_REGISTRY_CHANGE,
+    IDENTITY,
+    GRANT_CHANGE,
+    CLUSTER_MANIFEST,
+    CLUSTER_CANCELLATION,
+];
+
+/// The queues on which peers of the seeds may ask without a reply queue and without our signature.
+pub const OPEN_TO_PEERS: [Queue; 4] = [CLUSTER_AUTH, CLUSTER_NAMESPACE, CLUSTER_MANIFEST, CLUSTER_CANCELLATION];
+
+/// The topic exchange on which events fan out.
+pub const EVENTS_EXCHANGE: &str = "roadstead.events";
