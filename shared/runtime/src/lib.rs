@@ -1,1 +1,21 @@
-//! placeholder
+//! What every process of Roadstead needs and no process decides by itself: time, ids and randomness ([`Clock`],
+//! [`Ids`]), secrets ([`Secret`]), the life of tasks ([`Tasks`]), readiness, retry delays, outgoing-address policy and
+//! settings.
+//!
+//! Not for anything that knows a protocol. Read [`tasks`] first: it says what happens on a stop signal.
+
+mod clock;
+mod crypto;
+mod ids;
+pub mod outgoing;
+mod readiness;
+pub mod retry;
+mod secret;
+pub mod tasks;
+
+pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
+pub use crypto::install_crypto;
+pub use ids::Ids;
+pub use readiness::{PartState, Readiness, ReadyPart};
+pub use secret::Secret;
+pub use tasks::{OnFailure, Tasks, wait_for_signal};
