@@ -53,7 +53,8 @@ impl Role {
         self.permissions().iter().any(|permission| {
             permission.split_once(':').is_some_and(|(object, act)| {
                 // `*:read` never reaches users or the system: those hold secrets and credentials (DESIGN, first admin).
-                let object_matches = object == resource || (object == "*" && (act == "*" || !matches!(resource, "users" | "system")));
+                let object_matches =
+                    object == resource || (object == "*" && (act == "*" || !matches!(resource, "users" | "system")));
                 object_matches && (act == "*" || act == verb)
             })
         })

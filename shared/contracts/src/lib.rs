@@ -7,8 +7,8 @@
 pub mod agent;
 pub mod error;
 pub mod event;
-pub mod ids;
 pub mod identity;
+pub mod ids;
 pub mod message;
 pub mod names;
 pub mod queue;

@@ -26,7 +26,9 @@ impl ClusterName {
     pub fn parse(text: &str) -> Result<Self> {
         let fault = |message: &str| Err(Error::field(&["body", "name"], "value_error", message));
         if !is_dns_label(text) {
-            return fault("name must be a DNS label: 1 to 63 of a-z, 0-9 and -, starting and ending with a letter or digit");
+            return fault(
+                "name must be a DNS label: 1 to 63 of a-z, 0-9 and -, starting and ending with a letter or digit",
+            );
         }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return fault("name must not look like a number");
@@ -78,7 +80,9 @@ impl Username {
     /// Checks and folds a name.
     pub fn parse(text: &str) -> Result<Self> {
         let folded: String = text.nfkc().collect::<String>().to_lowercase();
-        let good = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '.' | '_' | '-');
+        let good = |character: char| {
+            character.is_ascii_lowercase() || character.is_ascii_digit() || matches!(character, '.' | '_' | '-')
+        };
         let edge = |character: char| character.is_ascii_alphanumeric();
         if !(3..=50).contains(&folded.len())
             || !folded.chars().all(good)
@@ -127,13 +131,12 @@ pub fn parse_email(text: &str) -> Result<String> {
         && folded.is_ascii()
         && folded.bytes().all(|byte| byte.is_ascii_graphic())
         && folded.split_once('@').is_some_and(|(local, domain)| {
-            !local.is_empty() && !domain.contains('@') && domain.split('.').count() > 1 && domain.split('.').all(is_dns_label)
+            !local.is_empty()
+                && !domain.contains('@')
+                && domain.split('.').count() > 1
+                && domain.split('.').all(is_dns_label)
         });
-    if good {
-        Ok(folded)
-    } else {
-        Err(Error::field(&["body", "email"], "value_error", "email is not a valid address"))
-    }
+    if good { Ok(folded) } else { Err(Error::field(&["body", "email"], "value_error", "email is not a valid address")) }
 }
 
 /// Labels of a cluster, with Kubernetes' syntax.
@@ -149,7 +152,8 @@ impl Labels {
             return fault(format!("at most {LABELS_MAX} labels"));
         }
         for (key, value) in &self.0 {
-            let (prefix, name) = key.rsplit_once('/').map_or((None, key.as_str()), |(prefix, name)| (Some(prefix), name));
+            let (prefix, name) =
+                key.rsplit_once('/').map_or((None, key.as_str()), |(prefix, name)| (Some(prefix), name));
             let prefix_good = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
             if key.len() > LABEL_KEY_MAX || !prefix_good || !is_label_word(name) || name.is_empty() {
                 return fault("label keys must be Kubernetes label keys".to_owned());

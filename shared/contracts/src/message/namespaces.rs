@@ -21,8 +21,8 @@ pub enum AgentTarget {
 pub struct GetNamespaces {
     /// Who asks.
     pub principal: Principal,
-    /// The identity signed by the user service for the agent to impersonate. Without it onboarding names the cluster in
-    /// its refusal ([`crate::Code::IdentityRefused`] never; it asks for one first with [`super::ResolveAgent`]).
+    /// The identity signed by the user service for this cluster, for the agent to impersonate. Without one the agent
+    /// refuses: the asker finds the cluster first ([`super::ResolveAgent`]) and has an identity signed for it.
     pub assertion: Option<String>,
     /// Which agent.
     pub target: AgentTarget,

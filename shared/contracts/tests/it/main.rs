@@ -1,0 +1,13 @@
+//! What crosses a process boundary is pinned: the JSON of every message, and the seeds' own bodies.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod golden;
+mod messages;
