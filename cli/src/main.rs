@@ -1,2 +1,36 @@
-//! placeholder
-fn main() {}
+//! `roadstead`: the hub and its client in one program. Parses, runs, prints the error; everything else is in the library.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use roadstead_cli::args::{Cli, Command};
+use roadstead_cli::client;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let format = cli.output;
+    match cli.command {
+        Command::Login(args) => client::login(&args, format).await,
+        Command::Logout => client::logout(format).await,
+        Command::Whoami => client::whoami(format).await,
+        Command::Clusters { command } => client::clusters(&command, format).await,
+        Command::Agents { command } => client::agents(&command, format).await,
+        Command::JoinToken { command } => client::join_token(&command, format).await,
+        Command::ApiKey { command } => client::api_key(&command, format).await,
+        Command::Namespaces { cluster } => client::namespaces(&cluster, format).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "roadstead", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -64,9 +64,10 @@ fn unmap(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match segments {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
         _ => address,
     }
 }
@@ -116,7 +117,9 @@ mod tests {
     #[test]
     fn metadata_and_link_local_never() {
         let wide = Policy::embedded().with_allow(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
-        for text in ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"] {
+        for text in
+            ["169.254.169.254", "100.100.100.200", "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"]
+        {
             assert!(!check(&wide, text), "{text}");
         }
         for text in ["169.254.1.1", "fe80::1", "0.0.0.0", "::", "224.0.0.1", "255.255.255.255"] {
@@ -130,7 +133,11 @@ mod tests {
             assert!(check(&Policy::embedded(), text), "{text}");
             assert!(!check(&Policy::mesh(), text), "{text}");
         }
-        assert!(check(&Policy::mesh(), "10.1.2.3") && check(&Policy::mesh(), "100.64.0.1") && check(&Policy::mesh(), "fc00::1"));
+        assert!(
+            check(&Policy::mesh(), "10.1.2.3")
+                && check(&Policy::mesh(), "100.64.0.1")
+                && check(&Policy::mesh(), "fc00::1")
+        );
         let opened = Policy::mesh().with_allow(vec!["127.0.0.0/8".parse().unwrap()]);
         assert!(check(&opened, "127.0.0.1"));
     }

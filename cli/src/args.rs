@@ -1,0 +1,254 @@
+//! The command line of `roadstead`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// One hub for every Kubernetes cluster.
+#[derive(Debug, Parser)]
+#[command(name = "roadstead", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to print answers.
+    #[arg(short = 'o', long = "output", value_enum, global = true, default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// How to print answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For files.
+    Yaml,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Log in to a hub and remember it
+    Login(LoginArgs),
+    /// Forget the hub, and end the session there
+    Logout,
+    /// Show who the hub takes you for
+    Whoami,
+    /// Clusters
+    Clusters {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ClustersCommand,
+    },
+    /// Agents
+    Agents {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: AgentsCommand,
+    },
+    /// Tokens with which agents join
+    JoinToken {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: JoinTokenCommand,
+    },
+    /// API keys of your account
+    ApiKey {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: ApiKeyCommand,
+    },
+    /// Namespaces of a cluster, asked of the cluster itself
+    Namespaces {
+        /// Id, number or name.
+        cluster: String,
+    },
+    /// Print a completion script for your shell
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct LoginArgs {
+    /// Address of the hub.
+    #[arg(long, env = "ROADSTEAD_URL")]
+    pub url: String,
+    /// Use this API key; `-` reads it from standard input.
+    #[arg(long, conflicts_with = "username")]
+    pub api_key: Option<String>,
+    /// Log in with a password: asked for on a terminal, else read from standard input.
+    #[arg(long)]
+    pub username: Option<String>,
+    /// Trust this CA (PEM) for the hub's certificate.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Commands on clusters.
+#[derive(Debug, Subcommand)]
+pub enum ClustersCommand {
+    /// List the clusters you can see
+    Ls {
+        /// Only those with these labels: `env=prod,tier=1`.
+        #[arg(short = 'l', long)]
+        selector: Option<String>,
+    },
+    /// Show one cluster
+    Get {
+        /// Id, number or name.
+        cluster: String,
+    },
+    /// Set labels (`env=prod`) or take them away (`env-`)
+    Label {
+        /// Id, number or name.
+        cluster: String,
+        /// What to set and take away.
+        #[arg(required = true)]
+        labels: Vec<String>,
+    },
+    /// Remove a cluster from the hub and cut its agent off
+    Rm {
+        /// Id, number or name.
+        cluster: String,
+        /// Do not ask.
+        #[arg(short = 'y', long)]
+        yes: bool,
+    },
+}
+
+/// Commands on agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// List agents
+    Ls {
+        /// Only those connected now.
+        #[arg(long)]
+        connected: bool,
+    },
+    /// Cut an agent off, for good
+    Revoke {
+        /// Id of the agent.
+        agent: String,
+    },
+}
+
+/// Commands on join tokens.
+#[derive(Debug, Subcommand)]
+pub enum JoinTokenCommand {
+    /// Create a join token; it is shown once
+    Create {
+        /// Bind it to this cluster (id, number or name).
+        #[arg(long)]
+        cluster: Option<String>,
+        /// How long it works: `30m`, `12h`, at most `24h`.
+        #[arg(long, default_value = "1h", value_parser = parse_lifetime)]
+        lifetime: u32,
+        /// How often it may be used.
+        #[arg(long, default_value_t = 1)]
+        uses: u32,
+        /// Label that clusters get which join with it; may be repeated.
+        #[arg(long = "label", value_parser = parse_pair)]
+        labels: Vec<(String, String)>,
+        /// What the agent may do in its cluster.
+        #[arg(long, value_enum, default_value = "admin")]
+        profile: Profile,
+    },
+    /// List join tokens
+    Ls,
+    /// Revoke a join token
+    Revoke {
+        /// Id of the token.
+        id: String,
+    },
+}
+
+/// What an agent may do in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Everybody only reads.
+    ReadOnly,
+    /// Viewers read, operators and admins edit.
+    Operator,
+    /// Viewers read, operators edit, admins administer.
+    Admin,
+}
+
+impl Profile {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Profile::ReadOnly => "read_only",
+            Profile::Operator => "operator",
+            Profile::Admin => "admin",
+        }
+    }
+}
+
+/// Commands on API keys.
+#[derive(Debug, Subcommand)]
+pub enum ApiKeyCommand {
+    /// Create an API key; it is shown once
+    Create {
+        /// A name to know it by.
+        name: String,
+        /// How long it works: `30d`, `12h`; for ever when left out.
+        #[arg(long, value_parser = parse_lifetime)]
+        lifetime: Option<u32>,
+    },
+    /// List your API keys
+    Ls,
+    /// Revoke an API key
+    Revoke {
+        /// Number of the key, as `ls` shows it.
+        id: String,
+    },
+}
+
+/// `30s`, `15m`, `12h`, `30d` as seconds.
+pub fn parse_lifetime(text: &str) -> Result<u32, String> {
+    let fault = || format!("'{text}' is not a time such as 30s, 15m, 12h or 30d");
+    let unit = text.chars().last().ok_or_else(fault)?;
+    let seconds: u32 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(fault()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| fault())?;
+    number.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(fault)
+}
+
+/// `key=value`.
+pub fn parse_pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| format!("'{text}' is not key=value"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lifetimes_are_read() {
+        assert_eq!(parse_lifetime("90s"), Ok(90));
+        assert_eq!(parse_lifetime("24h"), Ok(86_400));
+        for bad in ["", "h", "1", "1w", "-1h", "0h", "99999999d", "1é"] {
+            assert!(parse_lifetime(bad).is_err(), "{bad}");
+        }
+    }
+}

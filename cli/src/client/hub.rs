@@ -1,0 +1,231 @@
+//! A hub over REST: sends the credential, refreshes the session, turns error bodies into sentences.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::profile::Profile;
+
+/// The longest a command waits: above the hub's own 30 s for an agent.
+const TIMEOUT: Duration = Duration::from_secs(45);
+/// Longest answer a command takes: 1,000 clusters with labels are far below.
+const ANSWER_MAX: usize = 32 * 1024 * 1024;
+
+/// The hub said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail} ({code}, request {request_id})")]
+pub struct Refused {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code.
+    pub code: String,
+    /// The hub's sentence.
+    pub detail: String,
+    /// Id to look for in the hub's log.
+    pub request_id: String,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    detail: Value,
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    request_id: String,
+}
+
+/// A hub, and who we are there.
+pub struct Hub {
+    client: reqwest::Client,
+    profile: Profile,
+    /// Where a refreshed session is written back; none when the credential came from the environment.
+    file: Option<PathBuf>,
+}
+
+impl Hub {
+    /// The hub of `ROADSTEAD_URL` and `ROADSTEAD_API_KEY`, else the one that `login` remembered.
+    pub fn remembered() -> Result<Self> {
+        let path = Profile::path()?;
+        let url = std::env::var("ROADSTEAD_URL").ok().filter(|url| !url.is_empty());
+        let api_key = std::env::var("ROADSTEAD_API_KEY").ok().filter(|key| !key.is_empty());
+        let stored = Profile::read(&path)?;
+        if let (Some(url), Some(api_key)) = (&url, &api_key) {
+            let ca_file = stored.and_then(|profile| profile.ca_file);
+            return Self::new(
+                Profile { url: url.clone(), api_key: Some(api_key.clone()), ca_file, ..Profile::default() },
+                None,
+            );
+        }
+        let Some(mut profile) = stored else {
+            bail!("no hub is known: run `roadstead login --url URL`, or set ROADSTEAD_URL and ROADSTEAD_API_KEY");
+        };
+        // A stored credential goes to the hub it was made for and to no other.
+        if url.is_some_and(|url| url.trim_end_matches('/') != profile.url) {
+            bail!(
+                "ROADSTEAD_URL is not the hub that `roadstead login` remembered; set ROADSTEAD_API_KEY too, or log in there"
+            );
+        }
+        if let Some(api_key) = api_key {
+            profile.api_key = Some(api_key);
+            return Self::new(profile, None);
+        }
+        Self::new(profile, Some(path))
+    }
+
+    /// A hub with a profile.
+    pub fn new(mut profile: Profile, file: Option<PathBuf>) -> Result<Self> {
+        roadstead_runtime::install_crypto();
+        profile.url = profile.url.trim_end_matches('/').to_owned();
+        if !profile.url.starts_with("http://") && !profile.url.starts_with("https://") {
+            bail!("the hub's address must begin with http:// or https://");
+        }
+        let mut client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("roadstead/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = &profile.ca_file {
+            let pem = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+            for certificate in reqwest::Certificate::from_pem_bundle(&pem)
+                .with_context(|| format!("{} holds no PEM certificate", file.display()))?
+            {
+                client = client.add_root_certificate(certificate);
+            }
+        }
+        Ok(Self { client: client.build().context("failed to set up HTTP")?, profile, file })
+    }
+
+    /// What is remembered of it.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// What is remembered of it, to change.
+    pub fn profile_mut(&mut self) -> &mut Profile {
+        &mut self.profile
+    }
+
+    /// `GET path`.
+    pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
+        let body = self.send(Method::GET, path, None).await?;
+        serde_json::from_slice(&body).with_context(|| format!("the hub's answer to GET {path} was not understood"))
+    }
+
+    /// Sends a body and reads one.
+    pub async fn exchange<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: &Value) -> Result<T> {
+        let answer = self.send(method.clone(), path, Some(body)).await?;
+        serde_json::from_slice(&answer)
+            .with_context(|| format!("the hub's answer to {method} {path} was not understood"))
+    }
+
+    /// `DELETE path`.
+    pub async fn delete(&mut self, path: &str) -> Result<()> {
+        self.send(Method::DELETE, path, None).await.map(drop)
+    }
+
+    /// Sends a request; on 401 refreshes the session once and sends it again.
+    pub async fn send(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+        match self.send_once(method.clone(), path, body).await {
+            Err(fault) if is_unauthenticated(&fault) && self.refresh().await? => {
+                self.send_once(method, path, body).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+        let mut request = self.client.request(method, format!("{}{path}", self.profile.url));
+        if let Some(key) = &self.profile.api_key {
+            request = request.header("X-API-Key", key);
+        } else if let Some(token) = &self.profile.access_token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut response =
+            request.send().await.with_context(|| format!("failed to reach the hub at {}", self.profile.url))?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.context("the hub's answer broke off")? {
+            if bytes.len() + chunk.len() > ANSWER_MAX {
+                bail!("the hub's answer is larger than {ANSWER_MAX} bytes");
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes).into()) }
+    }
+
+    /// Trades the refresh token for a new pair. False when there is none.
+    async fn refresh(&mut self) -> Result<bool> {
+        let (None, Some(token)) = (&self.profile.api_key, self.profile.refresh_token.clone()) else { return Ok(false) };
+        let bytes =
+            self.send_once(Method::POST, "/api/v1/auth/refresh", Some(&json!({ "refresh_token": token }))).await?;
+        #[derive(Deserialize)]
+        struct Pair {
+            access_token: String,
+            refresh_token: String,
+        }
+        let pair: Pair = serde_json::from_slice(&bytes).context("the hub's answer to a refresh was not understood")?;
+        self.profile.access_token = Some(pair.access_token);
+        self.profile.refresh_token = Some(pair.refresh_token);
+        if let Some(file) = &self.file {
+            self.profile.write(file)?;
+        }
+        Ok(true)
+    }
+}
+
+fn is_unauthenticated(fault: &anyhow::Error) -> bool {
+    fault.downcast_ref::<Refused>().is_some_and(|refused| refused.status == StatusCode::UNAUTHORIZED.as_u16())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> Refused {
+    let problem: Option<Problem> = serde_json::from_slice(body).ok();
+    let (detail, code, request_id) =
+        problem.map(|problem| (problem.detail, problem.code, problem.request_id)).unwrap_or_default();
+    let detail = match detail {
+        Value::String(text) => text,
+        Value::Null => format!("the hub answered {status}"),
+        other => other.to_string(),
+    };
+    Refused { status: status.as_u16(), code, detail, request_id }
+}
+
+/// A path segment made of what a person typed.
+pub fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_cannot_leave_their_place() {
+        assert_eq!(segment("a/../b?x#y"), "a%2F..%2Fb%3Fx%23y");
+        assert_eq!(segment("prod-1"), "prod-1");
+    }
+
+    #[test]
+    fn error_bodies_become_sentences() {
+        let body = br#"{"detail":"Cluster not found","code":"not_found","request_id":"r-1"}"#;
+        let refused = refusal(StatusCode::NOT_FOUND, body);
+        assert_eq!(refused.to_string(), "Cluster not found (not_found, request r-1)");
+        assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").detail, "the hub answered 502 Bad Gateway");
+    }
+}
