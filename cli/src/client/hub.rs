@@ -40,6 +40,12 @@ struct Problem {
     request_id: String,
 }
 
+#[derive(Deserialize)]
+struct Pair {
+    access_token: String,
+    refresh_token: String,
+}
+
 /// A hub, and who we are there.
 pub struct Hub {
     client: reqwest::Client,
@@ -81,7 +87,7 @@ impl Hub {
     /// A hub with a profile.
     pub fn new(mut profile: Profile, file: Option<PathBuf>) -> Result<Self> {
         roadstead_runtime::install_crypto();
-        profile.url = profile.url.trim_end_matches('/').to_owned();
+        profile.url.truncate(profile.url.trim_end_matches('/').len());
         if !profile.url.starts_with("http://") && !profile.url.starts_with("https://") {
             bail!("the hub's address must begin with http:// or https://");
         }
@@ -166,11 +172,6 @@ impl Hub {
         let (None, Some(token)) = (&self.profile.api_key, self.profile.refresh_token.clone()) else { return Ok(false) };
         let bytes =
             self.send_once(Method::POST, "/api/v1/auth/refresh", Some(&json!({ "refresh_token": token }))).await?;
-        #[derive(Deserialize)]
-        struct Pair {
-            access_token: String,
-            refresh_token: String,
-        }
         let pair: Pair = serde_json::from_slice(&bytes).context("the hub's answer to a refresh was not understood")?;
         self.profile.access_token = Some(pair.access_token);
         self.profile.refresh_token = Some(pair.refresh_token);
@@ -198,7 +199,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Refused {
 }
 
 /// A path segment made of what a person typed.
-pub fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

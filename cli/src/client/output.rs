@@ -46,7 +46,7 @@ fn write_line(text: &str) -> Result<()> {
 }
 
 /// A table without lines, as kubectl prints them.
-pub fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
+pub(super) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
     if rows.is_empty() {
         return "none".to_owned();
     }
@@ -64,7 +64,7 @@ pub fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
 }
 
 /// A cell coloured by what a state means.
-pub fn state(text: &str) -> Cell {
+pub(super) fn state(text: &str) -> Cell {
     let color = match text {
         "connected" | "healthy" | "Active" | "yes" => Color::Green,
         "pending" | "degraded" | "Terminating" => Color::Yellow,
@@ -75,12 +75,12 @@ pub fn state(text: &str) -> Cell {
 }
 
 /// A cell for something that may be missing.
-pub fn or_dash<T: ToString>(value: Option<T>) -> Cell {
+pub(super) fn or_dash<T: ToString>(value: Option<T>) -> Cell {
     Cell::new(value.map_or_else(|| "-".to_owned(), |value| value.to_string()))
 }
 
 /// How long ago, in kubectl's short form.
-pub fn age(then: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+pub(super) fn age(then: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     let Some(then) = then else { return "never".to_owned() };
     let seconds = (now - then).num_seconds();
     match seconds {
@@ -99,7 +99,7 @@ fn span(seconds: i64) -> String {
 }
 
 /// Labels on one line.
-pub fn labels(map: &std::collections::BTreeMap<String, String>) -> String {
+pub(super) fn labels(map: &std::collections::BTreeMap<String, String>) -> String {
     if map.is_empty() {
         return "-".to_owned();
     }
