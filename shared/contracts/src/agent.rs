@@ -149,6 +149,9 @@ pub enum StreamTarget {
         /// Name of the verb: `get-namespaces`.
         verb: String,
     },
+    /// The API server: the stream is an HTTP/1.1 connection for one exchange, which may upgrade. Its request goes on as the
+    /// person of the assertion.
+    Kubernetes {},
 }
 
 /// Answer of an agent verb.

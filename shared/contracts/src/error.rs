@@ -102,6 +102,8 @@ codes! {
     UnsignedMessage = 401 "unsigned_message" "Unsigned message";
     /// The message or request was too old when it was looked at.
     Expired = 504 "expired" "Deadline passed before work began";
+    /// The caller asked to act as somebody else and may not.
+    ImpersonationDenied = 403 "impersonation_denied" "Impersonation denied";
     /// The agent refused the identity it was given.
     IdentityRefused = 403 "identity_refused" "Identity refused";
 }

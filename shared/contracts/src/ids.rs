@@ -56,6 +56,8 @@ typed_ids! {
     UserId;
     /// A login: one family of refresh tokens.
     SessionId;
+    /// An access token and the refresh token issued with it: `jti` of the one, public half of the other.
+    TokenPairId;
     /// An API key (the public half; the secret is not an id).
     ApiKeyId;
     /// A cluster of the registry.

@@ -1,1 +1,32 @@
-//! placeholder
+//! The glue between actix-web and our HTTP doors: one error body ([`ApiFailure`]), one frame around every request
+//! ([`Front`]: request id, client address, canonical path, limits, security headers, access line, metrics), one table
+//! of routes ([`Routes`]: who may call what, how often), listeners with TLS that is read again ([`serve`]), and the
+//! signed hand-over of requests to another service ([`forward`]).
+//!
+//! Not for business: a handler gets a [`Caller`] and decides the rest. Read [`Routes`] first, then `frame`.
+
+pub mod body;
+mod client;
+mod credential;
+mod failure;
+pub mod forward;
+mod frame;
+mod gate;
+mod path;
+pub mod probes;
+mod query;
+mod rate;
+mod routes;
+mod screen;
+mod serve;
+pub mod tls;
+
+pub use body::{Body, Json};
+pub use client::RequestContext;
+pub use credential::{Authenticator, Caller, Credential};
+pub use failure::{ApiFailure, ApiResult};
+pub use frame::{Frame, Front, HttpMetrics, Limits, NoMetrics};
+pub use query::QueryPairs;
+pub use rate::{Limiter, Quotas, RateClass, RateSettings, Taken};
+pub use routes::{Access, RouteRow, Routes};
+pub use serve::{Listener, ServeOptions, bind, serve};

@@ -5,6 +5,7 @@
 //! Not for anything that knows a protocol. Read [`tasks`] first: it says what happens on a stop signal.
 
 mod clock;
+pub mod config;
 mod crypto;
 mod ids;
 pub mod outgoing;

@@ -32,6 +32,7 @@ pub enum OnFailure {
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    supporting: TaskTracker,
     stopping: CancellationToken,
     cutting: CancellationToken,
 }
@@ -52,6 +53,21 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(async move {
             if cutting.run_until_cancelled_owned(future).await.is_none() {
                 tracing::debug!("task {name} was cut");
+            }
+        }));
+    }
+
+    /// Starts a task that serves the others until the end (it reads their answers, keeps their connection): it does not
+    /// hold a stop up, and is dropped at the cut.
+    pub fn support<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let cutting = self.cutting.clone();
+        #[expect(clippy::disallowed_methods, reason = "beside `spawn` the one place that starts tasks")]
+        tokio::spawn(self.supporting.track_future(async move {
+            if cutting.run_until_cancelled_owned(future).await.is_none() {
+                tracing::debug!("task {name} ended with the process");
             }
         }));
     }
@@ -127,6 +143,8 @@ impl Tasks {
         }
         self.cut();
         self.tracker.wait().await;
+        self.supporting.close();
+        self.supporting.wait().await;
     }
 }
 
@@ -179,6 +197,15 @@ mod tests {
         let after = runs.load(Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(runs.load(Ordering::SeqCst), after);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn supporting_tasks_do_not_hold_a_stop_up() {
+        let tasks = Tasks::new();
+        tasks.support("answers", std::future::pending());
+        let began = tokio::time::Instant::now();
+        tasks.finish(Duration::from_secs(5)).await;
+        assert!(began.elapsed() < Duration::from_secs(1) && tasks.cutting().is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Principal;
-use crate::ids::{ApiKeyId, ClusterId, SessionId, UserId};
+use crate::ids::{ApiKeyId, ClusterId, SessionId, TokenPairId, UserId};
 
 /// What the caller showed, as far as a message may say it: never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub enum CredentialProof {
         session_id: SessionId,
         /// `sub` of the token.
         user_id: UserId,
+        /// `jti` of the token: which pair of tokens of the session it belongs to.
+        #[serde(default)]
+        pair_id: Option<TokenPairId>,
     },
 }
 

@@ -1,0 +1,241 @@
+//! Bodies: bounded in size and time, JSON read strictly, wrong fields named and never repeated.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::{Decompress, Payload};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use roadstead_contracts::{Code, Error, Result};
+use serde::de::DeserializeOwned;
+
+use crate::{ApiFailure, Limits};
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// A whole body as it came, unpacked when it came gzipped.
+#[derive(Debug, Clone)]
+pub struct Body(pub Bytes);
+
+/// A JSON body. The content type must say so (415), the text must be JSON (400), the fields must fit (validation).
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl FromRequest for Body {
+    type Error = ApiFailure;
+    type Future = BoxFuture<std::result::Result<Self, ApiFailure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limits = limits_of(request);
+        let encoding = encoding(request.headers());
+        let (headers, payload) = (request.headers().clone(), payload.take());
+        Box::pin(async move {
+            let compressed = encoding?;
+            let bytes = if compressed {
+                collect(Decompress::from_headers(payload, &headers), limits).await?
+            } else {
+                collect(payload, limits).await?
+            };
+            Ok(Self(bytes))
+        })
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = ApiFailure;
+    type Future = BoxFuture<std::result::Result<Self, ApiFailure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let typed = is_json(request.headers());
+        let body = Body::from_request(request, payload);
+        Box::pin(async move {
+            if !typed {
+                return Err(Error::new(Code::UnsupportedMediaType, "the content type must be application/json").into());
+            }
+            Ok(Self(parse(&body.await?.0)?))
+        })
+    }
+}
+
+fn limits_of(request: &HttpRequest) -> Limits {
+    request.app_data::<web::Data<Limits>>().map_or_else(Limits::default, |limits| *limits.get_ref())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn encoding(headers: &HeaderMap) -> Result<bool> {
+    match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()).as_deref() {
+        None | Some(b"identity") => Ok(false),
+        Some(b"gzip" | b"x-gzip" | b"deflate") => Ok(true),
+        Some(_) => Err(Error::new(Code::UnsupportedMediaType, "the content encoding must be identity or gzip")),
+    }
+}
+
+async fn collect<S>(mut stream: S, limits: Limits) -> Result<Bytes>
+where
+    S: futures_util::Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+{
+    let read = async {
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|fault| match fault {
+                PayloadError::Overflow => Error::of(Code::PayloadTooLarge),
+                _ => Error::new(Code::BadRequest, "the body broke off or is not encoded as it says"),
+            })?;
+            // Counted after unpacking: a bomb ends here (row R20).
+            if whole.len() + chunk.len() > limits.body {
+                return Err(Error::of(Code::PayloadTooLarge));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    };
+    tokio::time::timeout(limits.body_time, read).await.unwrap_or_else(|_| Err(Error::of(Code::RequestTimeout)))
+}
+
+/// Reads JSON. Syntax errors tell the position, field errors the field; neither repeats what was sent.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| field_error(&fault))?;
+    reader.end().map_err(|fault| syntax_error(&fault))?;
+    Ok(value)
+}
+
+fn syntax_error(fault: &serde_json::Error) -> Error {
+    Error::new(Code::BadJson, format!("malformed JSON at line {} column {}", fault.line(), fault.column()))
+}
+
+fn field_error(fault: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    use serde_json::error::Category;
+    let inner = fault.inner();
+    if inner.classify() != Category::Data {
+        return syntax_error(inner);
+    }
+    let mut loc = vec!["body".to_owned()];
+    for segment in fault.path() {
+        match segment {
+            serde_path_to_error::Segment::Seq { index } => loc.push(index.to_string()),
+            serde_path_to_error::Segment::Map { key } => loc.push(key.clone()),
+            serde_path_to_error::Segment::Enum { variant } => loc.push(variant.clone()),
+            serde_path_to_error::Segment::Unknown => {}
+        }
+    }
+    let text = inner.to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let (kind, message) = describe(text, &mut loc);
+    let location: Vec<&str> = loc.iter().map(String::as_str).collect();
+    Error::field(&location, kind, message)
+}
+
+/// serde's sentences without the value that was sent, which may be a secret in the wrong place.
+fn describe(text: &str, loc: &mut Vec<String>) -> (&'static str, String) {
+    let quoted = |prefix: &str| {
+        text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix(" `")).and_then(|rest| rest.split('`').next())
+    };
+    if let Some(field) = quoted("missing field") {
+        loc.push(field.to_owned());
+        return ("missing", "Field required".to_owned());
+    }
+    if quoted("unknown field").is_some() {
+        return ("extra_forbidden", "Extra inputs are not permitted".to_owned());
+    }
+    if let Some(field) = quoted("duplicate field") {
+        loc.push(field.to_owned());
+        return ("duplicate", "Field given twice".to_owned());
+    }
+    for (prefix, kind) in [
+        ("invalid type: ", "type_error"),
+        ("invalid value: ", "value_error"),
+        ("invalid length ", "value_error"),
+        ("unknown variant ", "value_error"),
+    ] {
+        if text.starts_with(prefix) {
+            let expected = text.rsplit_once("expected ").map_or("another value", |(_, expected)| expected);
+            return (kind, format!("expected {expected}"));
+        }
+    }
+    // Sentences of our own types (`contracts::names`), which repeat nothing.
+    ("value_error", text.strip_prefix("validation_failed: ").unwrap_or("not acceptable").to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use roadstead_contracts::names::ClusterName;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only parsed")]
+        name: ClusterName,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only parsed")]
+        count: u32,
+    }
+
+    fn fault(text: &[u8]) -> Error {
+        parse::<Sample>(text).unwrap_err()
+    }
+
+    #[test]
+    fn bad_json_tells_only_the_position() {
+        for bad in [
+            &b"{\"name\":\"a\""[..],
+            b"",
+            b"{\"name\":\"abc\"}{}",
+            b"{\"name\":\"abc\"} x",
+            b"\xef\xbb\xbf{\"name\":\"abc\"}",
+            b"{\"name\":\"\\ud800\"}",
+            b"{\"name\":\"\xff\"}",
+        ] {
+            let error = fault(bad);
+            assert_eq!(error.code, Code::BadJson, "{error:?}");
+            assert!(error.detail.starts_with("malformed JSON at line "), "{}", error.detail);
+        }
+        let deep = format!("{{\"name\":{}", "[".repeat(10_000));
+        assert!(matches!(fault(deep.as_bytes()).code, Code::BadJson | Code::Validation));
+    }
+
+    #[test]
+    fn wrong_fields_are_named_and_not_repeated() {
+        let cases: [(&str, &[&str], &str); 8] = [
+            ("{}", &["body", "name"], "missing"),
+            ("{\"name\":7}", &["body", "name"], "type_error"),
+            ("{\"name\":\"Hunter2!\"}", &["body", "name"], "value_error"),
+            ("{\"name\":\"a\",\"count\":\"hunter2\"}", &["body", "count"], "type_error"),
+            ("{\"name\":\"a\",\"count\":-1}", &["body", "count"], "value_error"),
+            ("{\"name\":\"a\",\"owner_id\":\"hunter2\"}", &["body", "owner_id"], "extra_forbidden"),
+            ("{\"name\":\"a\",\"name\":\"b\"}", &["body", "name"], "duplicate"),
+            ("7", &["body"], "type_error"),
+        ];
+        for (text, location, kind) in cases {
+            let error = fault(text.as_bytes());
+            assert_eq!(
+                (
+                    error.errors[0].loc.iter().map(String::as_str).collect::<Vec<_>>().as_slice(),
+                    error.errors[0].kind.as_str()
+                ),
+                (location, kind),
+                "{text}"
+            );
+            assert!(!format!("{error:?}").to_lowercase().contains("hunter2"), "{error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<Sample>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What stands before a route's handler: the quota and the right to call it. The row of the route table decides, so no
+//! handler can forget it.
+
+use std::sync::Arc;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::{HttpMessage, ResponseError};
+use roadstead_contracts::message::CredentialProof;
+use roadstead_contracts::{Code, Error, Result};
+
+use crate::credential::{self, Caller};
+use crate::frame::method_label;
+use crate::rate::{RateClass, RateHeaders};
+use crate::{Access, ApiFailure, Front, HttpMetrics, RequestContext};
+
+/// Count of failed credentials from one address; sized as the seeds' class.
+const FAILURES: &str = "failures";
+
+pub(crate) async fn pass(
+    front: Arc<Front>,
+    access: Access,
+    class: RateClass,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let _flight = Flight::enter(&front, &request);
+    let (headers, verdict) = judge(&front, access, class, &request).await;
+    if let (Some(headers), Err(error)) = (&headers, &verdict)
+        && error.code == Code::RateLimited
+    {
+        front.metrics.limited(headers.name);
+    }
+    let mut response = match verdict {
+        Ok(()) => next.call(request).await?,
+        Err(refusal) => request.into_response(ApiFailure::from(refusal).error_response()),
+    };
+    if let Some(headers) = headers {
+        headers.write(response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// Counts the request in its route until it leaves, also when its client goes away.
+struct Flight {
+    metrics: Arc<dyn HttpMetrics>,
+    method: &'static str,
+    template: String,
+}
+
+impl Flight {
+    fn enter(front: &Front, request: &ServiceRequest) -> Self {
+        let method = method_label(request.method());
+        let template = request.match_pattern().unwrap_or_default();
+        front.metrics.entered(method, &template);
+        Self { metrics: Arc::clone(&front.metrics), method, template }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.metrics.left(self.method, &self.template);
+    }
+}
+
+async fn judge(
+    front: &Front,
+    access: Access,
+    class: RateClass,
+    request: &ServiceRequest,
+) -> (Option<RateHeaders>, Result<()>) {
+    let context = request.extensions().get::<RequestContext>().cloned();
+    let Some(context) = context else { return (None, Err(Error::of(Code::Internal))) };
+    let address = context.client.to_string();
+    let needed = match access {
+        Access::Public => return open(front, class, &address).await,
+        Access::Optional if !credential::is_shown(request.headers()) => return open(front, class, &address).await,
+        Access::Delegated => {
+            // Only to count a known caller by its credential; the service behind judges the credential itself.
+            let caller = match credential::is_shown(request.headers()) {
+                true => known(front, &context, &address, request).await.ok(),
+                false => None,
+            };
+            return open(front, class, &caller.map_or(address, |caller| caller_key(&caller))).await;
+        }
+        Access::Authenticated | Access::Optional => None,
+        Access::Action(action) => Some(action),
+    };
+    let caller = match known(front, &context, &address, request).await {
+        Ok(caller) => caller,
+        Err((headers, error)) => return (headers, Err(error)),
+    };
+    let headers = front.limiter.take(class, &caller_key(&caller)).await;
+    if let Some(Err(over)) = headers.map(|headers| headers.verdict()) {
+        return (headers, Err(over));
+    }
+    if needed.is_some_and(|action| !caller.principal.allows(action)) {
+        return (headers, Err(Error::of(Code::Forbidden)));
+    }
+    request.extensions_mut().insert(caller);
+    (headers, Ok(()))
+}
+
+async fn open(front: &Front, class: RateClass, key: &str) -> (Option<RateHeaders>, Result<()>) {
+    let headers = front.limiter.take(class, key).await;
+    (headers, headers.map_or(Ok(()), |headers| headers.verdict()))
+}
+
+/// Who is asking. Bad credentials are counted by address, so that guessing ends; a good one that is known already is
+/// not held up by them (others behind the same address may be guessing).
+async fn known(
+    front: &Front,
+    context: &RequestContext,
+    address: &str,
+    request: &ServiceRequest,
+) -> std::result::Result<Caller, (Option<RateHeaders>, Error)> {
+    let shown = credential::read(request.headers(), request.path());
+    if let Ok(credential) = &shown
+        && let Some(caller) = front.authenticator.known(credential)
+    {
+        return Ok(caller);
+    }
+    let failures = front.limiter.quota(RateClass::Seed).map(|(_, limit)| RateClass::Own(FAILURES, limit));
+    if let Some(class) = failures
+        && let Some(over) = front.limiter.peek(class, address)
+    {
+        return Err((Some(over), over.verdict().err().unwrap_or_else(|| Error::of(Code::RateLimited))));
+    }
+    let answer = match &shown {
+        Ok(credential) => front.authenticator.authenticate(credential, context).await.map_err(|error| {
+            if error.code == Code::InvalidCredential {
+                credential::refuse_unknown(request.path(), credential)
+            } else {
+                error
+            }
+        }),
+        Err(error) => Err(error.clone()),
+    };
+    match answer {
+        Ok(caller) => Ok(caller),
+        Err(error) => {
+            let bad = matches!(error.code, Code::InvalidCredential | Code::Unauthenticated);
+            let headers = match failures {
+                Some(class) if bad => front.limiter.take(class, address).await,
+                _ => None,
+            };
+            Err((headers, error))
+        }
+    }
+}
+
+/// What a caller's requests are counted under: the credential, not the address it came from.
+fn caller_key(caller: &Caller) -> String {
+    match caller.proof.as_ref() {
+        CredentialProof::ApiKey { id, .. } => format!("k{id}"),
+        CredentialProof::LegacyApiKey { digest } => format!("l{digest}"),
+        CredentialProof::Session { session_id, .. } => format!("s{session_id}"),
+    }
+}

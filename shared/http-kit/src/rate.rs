@@ -1,0 +1,296 @@
+//! How often a caller may ask. A shared count (Redis in the mesh) decides, behind a count of this process that saves the
+//! round trip for a caller who is over it anyway and stands in when the shared one is away (reliability row F08).
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use async_trait::async_trait;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+use roadstead_contracts::{Code, Error, Result};
+
+/// Every class counts over a minute, as the seeds' limits are written.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Forget idle keys after so many counts.
+const SWEEP_EVERY: u32 = 4_096;
+/// Most keys a process counts apart (16 bytes each); beyond it new callers share one count until a sweep.
+const KEYS_MAX: usize = 200_000;
+/// Most keys remembered as refused just now.
+const REFUSED_MAX: usize = 10_000;
+
+/// Which quota a route counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RateClass {
+    /// Not counted: probes.
+    Free,
+    /// The seeds' routes.
+    Seed,
+    /// `/api/v1` and our own routes.
+    Api,
+    /// Log in, refresh, register.
+    Login,
+    /// A quota of its own, with its name: so many a minute.
+    Own(&'static str, u32),
+}
+
+/// Sizes of the classes, per minute.
+#[derive(Debug, Clone, Copy)]
+pub struct RateSettings {
+    /// Off: nothing is counted.
+    pub enabled: bool,
+    /// Of [`RateClass::Seed`], and of failed log-ins from one address.
+    pub seed: u32,
+    /// Of [`RateClass::Api`].
+    pub api: u32,
+    /// Of [`RateClass::Login`].
+    pub login: u32,
+}
+
+impl Default for RateSettings {
+    fn default() -> Self {
+        Self { enabled: true, seed: 60, api: 1_200, login: 10 }
+    }
+}
+
+/// What the count says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// How many more may.
+    pub remaining: u32,
+    /// When the quota is whole again.
+    pub reset_after: Duration,
+    /// When the next one may, if this one may not.
+    pub retry_after: Duration,
+}
+
+/// The count that replicas share.
+#[async_trait]
+pub trait Quotas: Send + Sync {
+    /// Takes one of `limit` per `period` under `key`; nothing when the store is away.
+    async fn take(&self, key: &str, limit: u32, period: Duration) -> Option<Taken>;
+}
+
+type Keyed = RateLimiter<u64, DashMapStateStore<u64>, DefaultClock, StateInformationMiddleware>;
+
+/// Counts requests by class and caller.
+pub struct Limiter {
+    settings: RateSettings,
+    shared: Option<Arc<dyn Quotas>>,
+    // Keys are hashed with a secret of the process: 8 bytes a key, and nobody can aim at another's.
+    hasher: RandomState,
+    local: by_limit::ByLimit,
+    refused: Mutex<HashMap<u64, Instant>>,
+    clock: DefaultClock,
+}
+
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// One governor per quota size, because a governor has one quota.
+mod by_limit {
+    use std::collections::HashMap;
+    use std::sync::{Arc, PoisonError, RwLock};
+
+    use super::{AtomicU32, Keyed};
+
+    #[derive(Default)]
+    pub(super) struct ByLimit(RwLock<HashMap<u32, Arc<Local>>>);
+
+    pub(super) struct Local {
+        pub(super) keyed: Keyed,
+        pub(super) counted: AtomicU32,
+    }
+
+    impl ByLimit {
+        pub(super) fn get(&self, limit: u32, make: impl FnOnce() -> Keyed) -> Arc<Local> {
+            if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&limit) {
+                return Arc::clone(found);
+            }
+            let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let made =
+                map.entry(limit).or_insert_with(|| Arc::new(Local { keyed: make(), counted: AtomicU32::new(0) }));
+            Arc::clone(made)
+        }
+    }
+}
+
+impl Limiter {
+    /// Counts here, and in the shared count when there is one.
+    pub fn new(settings: RateSettings, shared: Option<Arc<dyn Quotas>>) -> Self {
+        Self {
+            settings,
+            shared,
+            hasher: RandomState::new(),
+            local: by_limit::ByLimit::default(),
+            refused: Mutex::default(),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// The name and size of a class; nothing when it is not counted.
+    pub fn quota(&self, class: RateClass) -> Option<(&'static str, u32)> {
+        if !self.settings.enabled {
+            return None;
+        }
+        match class {
+            RateClass::Free => None,
+            RateClass::Seed => Some(("seed", self.settings.seed)),
+            RateClass::Api => Some(("api", self.settings.api)),
+            RateClass::Login => Some(("login", self.settings.login)),
+            RateClass::Own(name, limit) => Some((name, limit)),
+        }
+    }
+
+    /// Counts one request. The headers to answer with are in the error's response too: see [`RateHeaders`].
+    pub(crate) async fn take(&self, class: RateClass, key: &str) -> Option<RateHeaders> {
+        let (name, limit) = self.quota(class)?;
+        let key = format!("{name}:{key}");
+        let local = self.take_local(&key, limit);
+        let taken = match (&self.shared, local.allowed) {
+            (Some(shared), true) => shared.take(&key, limit, PERIOD).await.unwrap_or(local),
+            _ => local,
+        };
+        if !taken.allowed {
+            self.remember(&key, taken.retry_after);
+        }
+        Some(RateHeaders { name, limit, taken })
+    }
+
+    /// The refusal, when this process' count under `key` is used up; takes nothing.
+    pub(crate) fn peek(&self, class: RateClass, key: &str) -> Option<RateHeaders> {
+        let (name, limit) = self.quota(class)?;
+        let hash = self.hasher.hash_one(format!("{name}:{key}"));
+        let until = self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied()?;
+        let retry_after = until.checked_duration_since(Instant::now())?;
+        let taken = Taken { allowed: false, remaining: 0, reset_after: PERIOD, retry_after };
+        Some(RateHeaders { name, limit, taken })
+    }
+
+    fn remember(&self, key: &str, retry_after: Duration) {
+        let now = Instant::now();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= REFUSED_MAX {
+            refused.retain(|_, until| *until > now);
+        }
+        // Still full: the count itself goes on refusing, only the short cut is missing.
+        if refused.len() < REFUSED_MAX {
+            refused.insert(self.hasher.hash_one(key), now + retry_after);
+        }
+    }
+
+    fn take_local(&self, key: &str, limit: u32) -> Taken {
+        let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
+        let local = self.local.get(limit.get(), || {
+            let quota = Quota::per_minute(limit).allow_burst(limit);
+            RateLimiter::dashmap(quota).with_middleware::<StateInformationMiddleware>()
+        });
+        if local.counted.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+            local.keyed.retain_recent();
+        }
+        let mut hash = self.hasher.hash_one(key);
+        if local.keyed.len() > KEYS_MAX {
+            hash = 0;
+        }
+        let each = PERIOD / limit.get();
+        match local.keyed.check_key(&hash) {
+            Ok(state) => {
+                let remaining = state.remaining_burst_capacity();
+                let missing = limit.get().saturating_sub(remaining);
+                Taken { allowed: true, remaining, reset_after: each * missing, retry_after: Duration::ZERO }
+            }
+            Err(refused) => {
+                let retry_after = refused.wait_time_from(self.clock.now());
+                Taken { allowed: false, remaining: 0, reset_after: PERIOD, retry_after }
+            }
+        }
+    }
+}
+
+/// What a counted answer says about its quota (headers of the IETF draft "RateLimit header fields for HTTP", as
+/// separate fields, which clients read most).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RateHeaders {
+    pub(crate) name: &'static str,
+    limit: u32,
+    taken: Taken,
+}
+
+impl RateHeaders {
+    /// The refusal when the quota is used up, in the seed's words.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        if self.taken.allowed {
+            return Ok(());
+        }
+        let detail = format!("Rate limit exceeded. Maximum {} requests per {} seconds.", self.limit, PERIOD.as_secs());
+        Err(Error::new(Code::RateLimited, detail).retry_after(whole_seconds(self.taken.retry_after).max(1)))
+    }
+
+    /// Writes the headers.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        let values = [
+            ("ratelimit-limit", self.limit),
+            ("ratelimit-remaining", self.taken.remaining),
+            ("ratelimit-reset", whole_seconds(self.taken.reset_after)),
+        ];
+        for (name, value) in values {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+}
+
+/// Rounded up: a client that waits so long is not refused again.
+fn whole_seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Away;
+
+    #[async_trait]
+    impl Quotas for Away {
+        async fn take(&self, _: &str, _: u32, _: Duration) -> Option<Taken> {
+            None
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_quota_ends_and_says_so() {
+        for shared in [None, Some(Arc::new(Away) as Arc<dyn Quotas>)] {
+            let limiter = Limiter::new(RateSettings { seed: 3, ..RateSettings::default() }, shared);
+            for left in [2, 1, 0] {
+                let headers = limiter.take(RateClass::Seed, "one").await.unwrap();
+                assert!(headers.verdict().is_ok());
+                assert_eq!(headers.taken.remaining, left);
+            }
+            let refused = limiter.take(RateClass::Seed, "one").await.unwrap().verdict().unwrap_err();
+            assert_eq!(refused.detail, "Rate limit exceeded. Maximum 3 requests per 60 seconds.");
+            assert!((1..=20).contains(&refused.retry_after.unwrap()));
+            assert!(limiter.take(RateClass::Seed, "two").await.unwrap().verdict().is_ok());
+            assert!(limiter.take(RateClass::Own("seed-too", 3), "one").await.unwrap().verdict().is_ok());
+        }
+    }
+
+    #[actix_web::test]
+    async fn free_and_disabled_are_not_counted() {
+        let limiter = Limiter::new(RateSettings::default(), None);
+        assert!(limiter.take(RateClass::Free, "one").await.is_none());
+        let limiter = Limiter::new(RateSettings { enabled: false, ..RateSettings::default() }, None);
+        assert!(limiter.take(RateClass::Seed, "one").await.is_none());
+    }
+}

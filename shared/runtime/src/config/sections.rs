@@ -1,0 +1,324 @@
+//! Every setting of the hub's processes. A row: documentation, type, default, and the other names it goes by.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::ServiceRole;
+use super::table::{Note, bare, hub, kubesage, mckmt, minutes, only, section, short, up};
+use super::value::{Bytes, DefaultRole, JwtAlgorithm, LogFormat, LogLevel, Registration};
+use crate::Secret;
+
+section! {
+    /// What every process has.
+    General "" {
+        /// Folder for what the process keeps: SQLite files, keys it makes itself. With `up` `--data` names it, else it is
+        /// `roadstead` under the user's data folder.
+        data_dir: PathBuf = "/var/lib/roadstead" [up("")];
+        /// For development only: sample secrets are accepted, registration is open, every account sees every cluster.
+        dev: bool = "false";
+    }
+
+    /// The doors of the hub.
+    Server "server." {
+        /// Address the front door listens on.
+        host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Cluster), hub("server.host")];
+        /// Port of the front door: REST, OpenAPI, health.
+        port: u16 = "8008" [only("PORT", ServiceRole::Cluster), hub("server.port")];
+        /// Port of the Kubernetes door. Nothing listens there in this version.
+        kubernetes_port: u16 = "8443";
+        /// Address the agents' door listens on.
+        agent_host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Onboarding)];
+        /// Port of the agents' door.
+        agent_port: u16 = "8007" [only("PORT", ServiceRole::Onboarding)];
+        /// More ports on which the front door answers, for clients of the seeds that were told 8007 or 8080.
+        compat_ports: Vec<u16> = "" [short("COMPAT_PORTS")];
+        /// Address of the front door as clients reach it, for links and join lines.
+        public_url: Option<String> = "" [short("ROADSTEAD_PUBLIC_URL")];
+        /// Address of the agents' door as agents reach it.
+        agent_public_url: Option<String> = "" [short("ROADSTEAD_AGENT_PUBLIC_URL")];
+        /// Proxies whose forwarding headers are believed.
+        trusted_proxies: Vec<IpNet> = "" [short("ROADSTEAD_TRUSTED_PROXIES")];
+        /// How long a client may take to send its request.
+        read_timeout: Duration = "30s" [hub("server.read_timeout")];
+        /// How long running work may go on after a stop signal.
+        shutdown_grace: Duration = "20s";
+        /// Largest request body, uploads excepted.
+        body_limit: Bytes = "1MiB";
+    }
+
+    /// TLS of the front door and the agents' door.
+    Tls "tls." {
+        /// Whether the doors speak TLS.
+        enabled: bool = "false" [kubesage("USE_SSL"), hub("server.tls.enabled")];
+        /// PEM file of the private key.
+        key_file: PathBuf = "key.pem" [kubesage("SSL_KEYFILE"), hub("server.tls.key_file")];
+        /// PEM file of the certificate chain, leaf first.
+        cert_file: PathBuf = "cert.pem" [kubesage("SSL_CERTFILE"), hub("server.tls.cert_file")];
+    }
+
+    /// The user service.
+    User "user." {
+        /// Where the other services find its HTTP.
+        url: String = "http://localhost:8001" [kubesage("USER_SERVICE_URL")];
+        /// Address its HTTP listens on.
+        host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::User)];
+        /// Port of its HTTP.
+        port: u16 = "8001" [up("0"), only("PORT", ServiceRole::User)];
+        /// Who may make an account.
+        registration: Registration = "auto";
+        /// Role of a new account.
+        default_role: DefaultRole = "viewer" [hub("auth.rbac.default_role")];
+    }
+
+    /// The operations service.
+    Operations "operations." {
+        /// Address its health listener has.
+        host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Operations)];
+        /// Port of its health listener.
+        port: u16 = "8010" [up("0"), only("PORT", ServiceRole::Operations)];
+    }
+
+    /// The database.
+    Database "database." {
+        /// `postgres://…`, or `sqlite:FOLDER` (one file for each service). Takes the place of the parts below.
+        url: Secret = "" [bare("DATABASE_URL")];
+        /// PostgreSQL host.
+        host: String = "" [hub("database.host")];
+        /// PostgreSQL port.
+        port: u16 = "5432" [hub("database.port")];
+        /// PostgreSQL user.
+        user: String = "" [hub("database.user")];
+        /// PostgreSQL password.
+        password: Secret = "" [Note::Must, hub("database.password")];
+        /// PostgreSQL database.
+        name: String = "roadstead" [hub("database.database"), mckmt("MCKMT_DATABASE_NAME")];
+        /// TLS to PostgreSQL: disable, prefer, require, verify-ca or verify-full.
+        ssl_mode: String = "prefer" [hub("database.ssl_mode")];
+        /// Most connections of a process.
+        max_connections: u32 = "25" [hub("database.max_conns")];
+        /// Connections kept open.
+        min_connections: u32 = "1" [hub("database.min_conns")];
+        /// Longest life of a connection.
+        max_lifetime: Duration = "1h" [hub("database.max_conn_life")];
+        /// How long an unused connection is kept.
+        max_idle: Duration = "30m" [hub("database.max_conn_idle")];
+        /// How long a request may wait for a connection.
+        acquire_timeout: Duration = "5s";
+    }
+
+    /// The message broker.
+    Rabbitmq "rabbitmq." {
+        /// `amqp://…` or `amqps://…`. Takes the place of the parts below.
+        url: Option<Secret> = "" [kubesage("RABBITMQ_URL")];
+        /// Host.
+        host: String = "localhost" [kubesage("RABBITMQ_HOST")];
+        /// Port.
+        port: u16 = "5672" [kubesage("RABBITMQ_PORT")];
+        /// RabbitMQ user.
+        user: String = "guest" [Note::Must, kubesage("RABBITMQ_USER")];
+        /// RabbitMQ password.
+        password: Secret = "guest" [Note::Must, kubesage("RABBITMQ_PASSWORD")];
+        /// Virtual host.
+        vhost: String = "/" [kubesage("RABBITMQ_VHOST")];
+    }
+
+    /// The shared key-value store.
+    Redis "redis." {
+        /// `redis://…` or `rediss://…`. Takes the place of the parts below.
+        url: Option<Secret> = "" [short("REDIS_URL")];
+        /// Host.
+        host: String = "localhost" [hub("redis.host")];
+        /// Port.
+        port: u16 = "6379" [hub("redis.port")];
+        /// Redis password; empty when it asks for none.
+        password: Secret = "" [Note::Must, hub("redis.password")];
+        /// Database number.
+        db: u32 = "0" [hub("redis.db")];
+        /// Most connections of a process.
+        pool_size: u32 = "10" [hub("redis.pool_size")];
+    }
+
+    /// Access and refresh tokens.
+    Jwt "auth.jwt." {
+        /// How access tokens are signed. Left out: `hs256` when a secret is set (as the seeds do), else `eddsa`.
+        algorithm: JwtAlgorithm = "eddsa" [kubesage("JWT_ALGORITHM"), mckmt("MCKMT_JWT_ALGORITHM")];
+        /// Shared secret of `hs256`, at least 32 bytes.
+        secret: Option<Secret> = "" [hub("auth.jwt.secret"), mckmt("MCKMT_JWT_SECRET"), kubesage("JWT_SECRET_KEY")];
+        /// Life of an access token.
+        expiration: Duration = "1h" [
+            hub("auth.jwt.expiration"), mckmt("MCKMT_JWT_EXPIRATION"), minutes("JWT_ACCESS_TOKEN_EXPIRE_MINUTES")
+        ];
+        /// Life of a refresh token.
+        refresh_expiration: Duration = "7d";
+        /// Issuer claim, set and checked.
+        issuer: String = "roadstead" [hub("auth.jwt.issuer"), mckmt("MCKMT_JWT_ISSUER")];
+        /// Audience claim, set and checked.
+        audience: String = "roadstead" [hub("auth.jwt.audience"), mckmt("MCKMT_JWT_AUDIENCE")];
+    }
+
+    /// What a password must be.
+    PasswordRules "auth.password." {
+        /// Whether people log in with a password at all.
+        enabled: bool = "true" [hub("auth.password.enabled")];
+        /// Fewest characters.
+        min_length: usize = "8" [hub("auth.password.min_length")];
+        /// Asks for an upper-case letter.
+        require_uppercase: bool = "false" [hub("auth.password.require_uppercase")];
+        /// Asks for a lower-case letter.
+        require_lowercase: bool = "false" [hub("auth.password.require_lowercase")];
+        /// Asks for a digit.
+        require_numbers: bool = "false" [hub("auth.password.require_numbers")];
+        /// Asks for a character that is neither letter nor digit.
+        require_special_chars: bool = "false" [hub("auth.password.require_special_chars")];
+    }
+
+    /// The first admin, and the keys.
+    Bootstrap "auth." {
+        /// Lets whoever holds it make the first admin, until there is one.
+        bootstrap_token: Option<Secret> = "" [Note::Must, short("ROADSTEAD_BOOTSTRAP_TOKEN")];
+        /// File of the user service's private keys, the same for every replica; made when it is not there. Left out:
+        /// `identity-keys.json` in the data folder.
+        identity_key_file: Option<PathBuf> = "";
+    }
+
+    /// Quotas.
+    RateLimit "rate_limit." {
+        /// Whether quotas are kept at all.
+        enabled: bool = "true" [kubesage("RATE_LIMIT_ENABLED")];
+        /// Requests a minute on the routes of the seeds.
+        requests_per_minute: u32 = "60" [kubesage("RATE_LIMIT_REQUESTS_PER_MINUTE")];
+        /// Requests a minute on `/api/v1`.
+        api_per_minute: u32 = "1200";
+        /// Logins a minute for each account and source.
+        login_per_minute: u32 = "10";
+        /// Seed 001: agent ids made in a minute.
+        generate_agent_id_per_minute: u32 = "10";
+        /// Seed 001: clusters onboarded in a minute.
+        onboard_per_minute: u32 = "5";
+    }
+
+    /// The agents' sessions.
+    Agents "agents." {
+        /// How often an agent says how its cluster is.
+        heartbeat_interval: Duration = "10s";
+        /// Silence after which an agent counts as gone.
+        offline_after: Duration = "20s";
+        /// Agents let in each second; the others are told when to come back.
+        admit_per_second: u32 = "1000";
+        /// How long a handshake may take.
+        handshake_timeout: Duration = "10s";
+        /// How long a question to an agent may take.
+        request_timeout: Duration = "30s" [kubesage("WEBSOCKET_TIMEOUT")];
+        /// Most sessions of one process.
+        max_sessions: u32 = "20000";
+        /// Image of the agent in import manifests.
+        image: String = "roadstead/agent:0.1.0";
+    }
+
+    /// What the services share.
+    Mesh "mesh." {
+        /// Signs the services' messages and calls to each other, at least 32 bytes, the same everywhere.
+        secret: Option<Secret> = "" [Note::Must];
+    }
+
+    /// Clients of the seeds.
+    Compat "compat." {
+        /// Broker users that may ask on the seeds' queues without our signature, each with the account it stands for.
+        queue_peers: BTreeMap<String, String> = "";
+    }
+
+    /// Log lines.
+    Logging "logging." {
+        /// Least level.
+        level: LogLevel = "info" [hub("logging.level")];
+        /// How lines look.
+        format: LogFormat = "json" [up("auto"), hub("logging.format")];
+        /// Raises the level to `debug` (it means nothing else: see `dev`).
+        debug: bool = "false" [bare("DEBUG")];
+    }
+
+    /// Prometheus metrics.
+    Metrics "metrics." {
+        /// Whether they are shown.
+        enabled: bool = "true" [hub("metrics.enabled")];
+        /// Port of a listener that serves nothing else; 0 = none but the doors' own `/metrics`.
+        port: u16 = "9091" [up("0"), hub("metrics.port")];
+    }
+
+    /// Traces.
+    Telemetry "telemetry." {
+        /// Collector that takes OTLP over HTTP, `http://collector:4318`.
+        otlp_endpoint: Option<String> = "" [short("OTEL_EXPORTER_OTLP_ENDPOINT")];
+    }
+
+    /// Addresses that callers name.
+    Outgoing "outgoing." {
+        /// Ranges that may be dialled besides what the policy allows; metadata addresses never.
+        allow: Vec<IpNet> = "";
+    }
+}
+
+/// Accounts' credentials.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// Access and refresh tokens.
+    pub jwt: Jwt,
+    /// What a password must be.
+    pub password: PasswordRules,
+    /// Lets whoever holds it make the first admin, until there is one.
+    pub bootstrap_token: Option<Secret>,
+    /// File of the user service's private keys.
+    pub identity_key_file: Option<PathBuf>,
+}
+
+/// Names of the seeds that are understood and have no effect (yet), so that their files and environments load; whoever
+/// sets one is told. Paths of seed 000's hub file (and so `MCKMT_<PATH>`), then variables.
+pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("server.write_timeout", "answers are bounded by each request's deadline"),
+    ("server.idle_timeout", "kept-alive connections are bounded by the server"),
+    ("grpc.host", "agents dial the WebSocket door"),
+    ("grpc.port", "agents dial the WebSocket door"),
+    ("grpc.read_timeout", "agents dial the WebSocket door"),
+    ("grpc.write_timeout", "agents dial the WebSocket door"),
+    ("grpc.idle_timeout", "agents dial the WebSocket door"),
+    ("grpc.tls.enabled", "agents dial the WebSocket door"),
+    ("grpc.tls.cert_file", "agents dial the WebSocket door"),
+    ("grpc.tls.key_file", "agents dial the WebSocket door"),
+    ("redis.max_retries", "a failed call is answered at once"),
+    ("orchestrator.workers", "operations are not in this version"),
+    ("auth.rbac.enabled", "authorization is always on"),
+    ("auth.rbac.strategy", "roles decide in this version"),
+    ("auth.rbac.casbin.enabled", "roles decide in this version"),
+    ("auth.rbac.casbin.model_file", "roles decide in this version"),
+    ("auth.rbac.casbin.policy_file", "roles decide in this version"),
+    ("auth.rbac.casbin.auto_reload", "roles decide in this version"),
+    ("auth.rbac.casbin.reload_interval", "roles decide in this version"),
+    ("auth.oidc.enabled", "OIDC is not in this version"),
+    ("auth.oidc.issuer", "OIDC is not in this version"),
+    ("auth.oidc.client_id", "OIDC is not in this version"),
+    ("auth.oidc.client_secret", "OIDC is not in this version"),
+    ("auth.oidc.redirect_url", "OIDC is not in this version"),
+    ("auth.oidc.scopes", "OIDC is not in this version"),
+    ("agent.hub_url", "agents have a file of their own"),
+    ("agent.agent_id", "agents have a file of their own"),
+    ("agent.cluster_id", "agents have a file of their own"),
+    ("agent.heartbeat_interval", "the hub tells its agents, see agents.heartbeat_interval"),
+    ("agent.operation_timeout", "operations are not in this version"),
+    ("logging.caller", "log lines carry their target"),
+    ("logging.stacktrace", "log lines carry the chain of causes"),
+    ("logging.output_paths", "logs go to standard error"),
+    ("logging.error_output_paths", "logs go to standard error"),
+    ("metrics.path", "metrics are at /metrics and /api/v1/metrics"),
+];
+
+/// Variables without effect, as [`WITHOUT_EFFECT`].
+pub(super) const VARIABLES_WITHOUT_EFFECT: &[(&str, &str)] = &[
+    ("LLM_ENABLED", "analysis with a language model is not in this version"),
+    ("LLM_API_URL", "analysis with a language model is not in this version"),
+    ("LLM_API_KEY", "analysis with a language model is not in this version"),
+    ("PROMETHEUS_URL", "usage figures are not in this version"),
+];

@@ -1,0 +1,210 @@
+//! Opens a database: the one place that asks which one it is.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use roadstead_runtime::{ReadyPart, Secret, Tasks};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
+
+use crate::error::{Error, Result};
+
+/// How long a caller waits for a connection: the database is "away" after that, well inside a request's 10 s.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest statement on PostgreSQL: answers come within 10 s or not at all (reliability row F06).
+const STATEMENT_TIMEOUT: &str = "8000";
+/// Longest wait for SQLite's write lock (reliability row F07).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections go after this long; one stays.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Longest probe: `/readyz` must say 503 within 5 s of the database going away.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Connections when the settings do not say: SQLite has one writer, more readers than cores gain nothing.
+const SQLITE_CONNECTIONS: u32 = 4;
+/// The same for PostgreSQL: 3 services × 2 replicas stay under its default of 100.
+const POSTGRES_CONNECTIONS: u32 = 12;
+
+/// How to open.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The service: name of the schema in PostgreSQL, of the file in SQLite.
+    pub service: &'static str,
+    /// Most connections; the default when 0.
+    pub max_connections: u32,
+}
+
+impl Options {
+    /// Defaults for a service.
+    pub fn new(service: &'static str) -> Self {
+        Self { service, max_connections: 0 }
+    }
+}
+
+/// An open database.
+#[derive(Debug, Clone)]
+pub enum Opened {
+    /// PostgreSQL; `search_path` is the service's schema.
+    Postgres(PgPool),
+    /// SQLite: WAL, foreign keys on.
+    Sqlite(SqlitePool),
+}
+
+/// Opens `postgres://…` (a schema per service), `sqlite:FOLDER` (a file per service), `sqlite:FILE.db` or
+/// `sqlite::memory:`. Makes the schema or file when it is not there; tables come from [`crate::Migrator`].
+pub async fn open(url: &Secret, options: &Options) -> Result<Opened> {
+    let text = url.expose();
+    if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        return postgres(text, options).await.map(Opened::Postgres);
+    }
+    match text.strip_prefix("sqlite:") {
+        Some(place) => sqlite(place, options).await.map(Opened::Sqlite),
+        None => Err(Error::Schema("the database URL must begin with postgres: or sqlite:".to_owned())),
+    }
+}
+
+async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
+    // The parser's own message may quote the URL, password and all.
+    let connect = PgConnectOptions::from_str(url)
+        .map_err(|_| Error::Schema("the database URL is not a valid postgres: URL".to_owned()))?
+        .application_name(&format!("roadstead-{}", options.service));
+    let schema = options.service;
+    let create = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
+    let mut first = tokio::time::timeout(ACQUIRE_TIMEOUT, sqlx::PgConnection::connect_with(&connect))
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema)
+        .fetch_one(&mut first)
+        .await?;
+    if !exists {
+        // Two replicas that start at once may both get here; the loser's unique violation means the schema is there.
+        match sqlx::raw_sql(create).execute(&mut first).await.map_err(Error::from) {
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    first.close().await?;
+    let connect = connect.options([("search_path", schema), ("statement_timeout", STATEMENT_TIMEOUT)]);
+    let most = if options.max_connections == 0 { POSTGRES_CONNECTIONS } else { options.max_connections };
+    Ok(PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .connect_with(connect)
+        .await?)
+}
+
+async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {
+    let connect = SqliteConnectOptions::new()
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    let pool = SqlitePoolOptions::new().acquire_timeout(BUSY_TIMEOUT);
+    if place == ":memory:" || place == "//:memory:" {
+        // Every connection would have a database of its own: one, and it never goes.
+        let pool = pool.max_connections(1).idle_timeout(None).max_lifetime(None);
+        return Ok(pool.connect_with(connect.in_memory(true)).await?);
+    }
+    let file = sqlite_file(place, options.service);
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+    }
+    let most = if options.max_connections == 0 { SQLITE_CONNECTIONS } else { options.max_connections };
+    let opened = pool.max_connections(most).idle_timeout(IDLE_TIMEOUT).connect_with(connect.filename(&file)).await?;
+    keep_private(&file)?;
+    Ok(opened)
+}
+
+/// A path that ends in `.db` is the file; any other is a folder with a file per service.
+fn sqlite_file(place: &str, service: &str) -> PathBuf {
+    // `sqlite://relative`, `sqlite:///absolute` and `sqlite:path` are all in use; what follows `?` is for other libraries.
+    let path = place.split('?').next().unwrap_or(place);
+    let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+    if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("db")) {
+        path.to_owned()
+    } else {
+        path.join(format!("{service}.db"))
+    }
+}
+
+/// Digests and e-mail addresses are nobody else's business on a shared machine.
+fn keep_private(file: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).map_err(sqlx::Error::Io)?;
+    Ok(())
+}
+
+impl Opened {
+    /// Answers, or says why not.
+    pub async fn probe(&self) -> Result<()> {
+        let asked = async {
+            match self {
+                Self::Postgres(pool) => sqlx::query("SELECT 1").execute(pool).await.map(drop),
+                Self::Sqlite(pool) => sqlx::query("SELECT 1").execute(pool).await.map(drop),
+            }
+        };
+        tokio::time::timeout(PROBE_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(())
+    }
+
+    /// Keeps a part of the readiness up to date until the process stops.
+    pub fn watch(&self, part: ReadyPart, tasks: &Tasks) {
+        let (opened, stopping) = (self.clone(), tasks.stopping());
+        tasks.spawn("database-probe", async move {
+            loop {
+                match opened.probe().await {
+                    Ok(()) => part.set(true, "ok"),
+                    Err(_) => part.set(false, "the database does not answer"),
+                }
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                }
+            }
+        });
+    }
+
+    /// Whether other processes may use it too: a server yes, a file no.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Connections: `(in all, idle)`.
+    pub fn connections(&self) -> (u32, usize) {
+        match self {
+            Self::Postgres(pool) => (pool.size(), pool.num_idle()),
+            Self::Sqlite(pool) => (pool.size(), pool.num_idle()),
+        }
+    }
+
+    /// Closes every connection, waiting for those in use.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite(pool) => pool.close().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlite_urls_name_a_file_or_a_folder() {
+        for (place, file) in [
+            ("/data/x.db", "/data/x.db"),
+            ("///data", "/data/user.db"),
+            ("//data", "data/user.db"),
+            ("data?mode=rwc", "data/user.db"),
+        ] {
+            assert_eq!(sqlite_file(place, "user"), Path::new(file), "{place}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! One suite on both databases.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod suite;
+
+use roadstead_runtime::Secret;
+use roadstead_store::{Opened, Options, open};
+
+async fn sqlite(folder: &tempfile::TempDir) -> Opened {
+    let url = Secret::new(format!("sqlite:{}", folder.path().display()));
+    open(&url, &Options::new("suite")).await.unwrap()
+}
+
+async fn postgres() -> Opened {
+    let base = std::env::var("ROADSTEAD_TEST_POSTGRES_URL").expect("ROADSTEAD_TEST_POSTGRES_URL");
+    let name = format!("store_{}", uuid::Uuid::from_u64_pair(rand_u64(), rand_u64()).simple());
+    let pool = sqlx::PgPool::connect(&base).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await.unwrap();
+    let (server, _) = base.rsplit_once('/').unwrap();
+    open(&Secret::new(format!("{server}/{name}")), &Options::new("suite")).await.unwrap()
+}
+
+fn rand_u64() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+macro_rules! on_both {
+    ($($test:ident)+) => {
+        mod sqlite_file {
+            $(#[tokio::test]
+            async fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                crate::suite::$test(crate::sqlite(&folder).await).await;
+            })+
+        }
+        mod postgres_server {
+            $(#[tokio::test]
+            #[ignore = "needs postgres"]
+            async fn $test() {
+                crate::suite::$test(crate::postgres().await).await;
+            })+
+        }
+    };
+}
+
+on_both! {
+    migrations_go_up_and_down
+    two_starters_take_turns
+    a_newer_schema_is_refused
+    native_types_come_back
+    unique_rules_have_the_same_name
+    a_cancelled_begin_leaves_nothing_open
+    events_leave_once_committed
+    events_wait_for_the_broker
+}

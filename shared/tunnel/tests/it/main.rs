@@ -1,0 +1,19 @@
+//! The tunnel over each of its transports, under a hostile scheduler, and against hostile peers.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
+
+mod door;
+mod hostile;
+mod memory;
+mod simulation;
+mod suite;
+mod transports;

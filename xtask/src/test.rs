@@ -1,0 +1,120 @@
+//! `test`: every test, with real servers and a real cluster.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::rig::Rig;
+use crate::run;
+
+/// The variables with which tests find servers; whoever sets all of them brings servers of their own.
+const SERVERS: [&str; 3] = ["ROADSTEAD_TEST_POSTGRES_URL", "ROADSTEAD_TEST_RABBITMQ_URL", "ROADSTEAD_TEST_REDIS_URL"];
+const KUBECONFIG: &str = "ROADSTEAD_TEST_KUBECONFIG";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Test this package only
+    #[arg(long, short)]
+    package: Option<String>,
+    /// Use this cluster instead of starting one
+    #[arg(long, env = KUBECONFIG)]
+    kubeconfig: Option<PathBuf>,
+    /// Passed on to the test programs
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// What a run of tests came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    // Built first: a fault of the compiler needs no servers, and the mesh's tests start the programs.
+    run::visible(&mut run::cargo(&["build", "--workspace", "--bins"]))?;
+    run::visible(&mut run::cargo(&["test", "--workspace", "--no-run"]))?;
+
+    let mut rig = Rig::new("test")?;
+    let mut environment = Vec::new();
+    if SERVERS.iter().any(|name| std::env::var_os(name).is_none()) {
+        environment.extend(rig.servers()?.into_iter().filter(|(name, _)| name.starts_with("ROADSTEAD_TEST_")));
+    }
+    let kubeconfig = match &arguments.kubeconfig {
+        Some(file) => file.canonicalize().with_context(|| format!("no kubeconfig {}", file.display()))?,
+        None if rig.can_start_clusters()? => rig.cluster("one")?,
+        None => bail!("without a Go toolchain the tests need a cluster: cargo xtask test --kubeconfig FILE"),
+    };
+
+    let mut command = run::cargo(&["test", "--no-fail-fast"]);
+    match &arguments.package {
+        Some(package) => command.args(["--package", package]),
+        None => command.arg("--workspace"),
+    };
+    command.args(["--", "--include-ignored"]).args(&arguments.rest);
+    command
+        .envs(environment)
+        .env(KUBECONFIG, kubeconfig)
+        .env("ROADSTEAD_TEST_FOLDER", rig.folder())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().context("failed to run cargo test")?;
+    let mut tally = Tally::default();
+    if let Some(output) = child.stdout.take() {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        // Bytes, for a test may print what is no text.
+        while output.read_until(b'\n', &mut line).context("failed to read the tests' output")? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            print!("{text}");
+            tally.add(text.trim_end());
+            line.clear();
+        }
+    }
+    let status = child.wait()?;
+    drop(rig);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if !status.success() || tally.failed > 0 {
+        bail!("not all tests passed");
+    }
+    Ok(())
+}
+
+impl Tally {
+    /// Counts one line of a test program: `test result: ok. 12 passed; 0 failed; …`.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, word)| (number.parse::<usize>(), word)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_added_up() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            "test tests::results_are_added_up ... ok",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(tally, Tally { passed: 15, failed: 2 });
+    }
+}
