@@ -1,5 +1,7 @@
 //! The command line of `roadstead`.
 
+pub mod hub;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -30,6 +32,10 @@ pub enum OutputFormat {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a hub in one process, with nothing else to install
+    Up(hub::UpArgs),
+    /// Run one service of a mesh
+    Serve(hub::ServeArgs),
     /// Log in to a hub and remember it
     Login(LoginArgs),
     /// Forget the hub, and end the session there
@@ -65,6 +71,12 @@ pub enum Command {
         /// Id, number or name.
         cluster: String,
     },
+    /// The databases' schemas
+    Migrate(hub::MigrateArgs),
+    /// Name the broken step between here and the hub, or under a service
+    Doctor(hub::DoctorArgs),
+    /// Look after a hub whose admins are locked out
+    Admin(hub::AdminArgs),
     /// Print a completion script for your shell
     Completion {
         /// Which shell.
@@ -84,6 +96,9 @@ pub struct LoginArgs {
     /// Log in with a password: asked for on a terminal, else read from standard input.
     #[arg(long)]
     pub username: Option<String>,
+    /// Log in through the hub's identity provider, where it has one.
+    #[arg(long, conflicts_with_all = ["username", "api_key"])]
+    pub sso: bool,
     /// Trust this CA (PEM) for the hub's certificate.
     #[arg(long)]
     pub ca_file: Option<PathBuf>,

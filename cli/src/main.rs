@@ -4,7 +4,13 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 use roadstead_cli::args::{Cli, Command};
-use roadstead_cli::client;
+use roadstead_cli::client::{self, Output};
+use roadstead_cli::{hub, up};
+use roadstead_runtime::config::ConfigErrors;
+
+/// Ten thousand idle agents are ten thousand small allocations: this one keeps them closer together than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -12,7 +18,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("error: {fault:#}");
-            ExitCode::FAILURE
+            if fault.is::<ConfigErrors>() { ExitCode::from(ConfigErrors::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -20,6 +26,11 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let format = cli.output;
     match cli.command {
+        Command::Up(args) => up::up(&args).await,
+        Command::Serve(args) => hub::serve(&args).await,
+        Command::Migrate(args) => hub::migrate(&args, Output::new(format)).await,
+        Command::Doctor(args) => hub::doctor(&args, Output::new(format)).await,
+        Command::Admin(args) => hub::admin(&args, Output::new(format)).await,
         Command::Login(args) => client::login(&args, format).await,
         Command::Logout => client::logout(format).await,
         Command::Whoami => client::whoami(format).await,

@@ -16,11 +16,11 @@ fn main() -> io::Result<()> {
                 let name = file_name(&up);
                 let Some(stem) = name.strip_suffix(".up.sql") else { continue };
                 let Some((version, what)) = stem.split_once('_') else { continue };
-                let down = service.join(format!("{stem}.down.sql"));
+                let (up, down) = (quoted(&up), quoted(&service.join(format!("{stem}.down.sql"))));
                 let version: i64 = version.parse().map_err(io::Error::other)?;
                 writeln!(
                     rows,
-                    "    Migration {{ dialect: {dialect:?}, service: {:?}, version: {version}, name: {what:?}, up: include_str!({up:?}), down: include_str!({down:?}) }},",
+                    "    Migration {{ dialect: {dialect:?}, service: {:?}, version: {version}, name: {what:?}, up: include_str!({up}), down: include_str!({down}) }},",
                     file_name(&service),
                 )
                 .map_err(io::Error::other)?;
@@ -40,6 +40,11 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
+}
+
+/// As a string literal.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.to_string_lossy())
 }
 
 fn file_name(path: &Path) -> String {

@@ -134,6 +134,12 @@ impl Hub {
         self.send(Method::DELETE, path, None).await.map(drop)
     }
 
+    /// Asks without a credential, for what the head of the answer tells.
+    pub async fn probe(&self, path: &str) -> Result<reqwest::Response> {
+        let answer = self.client.get(format!("{}{path}", self.profile.url)).send().await;
+        answer.with_context(|| format!("failed to reach the hub at {}", self.profile.url))
+    }
+
     /// Sends a request; on 401 refreshes the session once and sends it again.
     pub async fn send(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
         match self.send_once(method.clone(), path, body).await {

@@ -18,6 +18,9 @@ pub(super) async fn login(args: &LoginArgs, output: Output) -> Result<()> {
     let ca_file = args.ca_file.as_ref().map(std::path::absolute).transpose().context("the CA file has no path")?;
     let profile = Profile { url: args.url.clone(), ca_file, ..Profile::default() };
     let mut hub = Hub::new(profile, None)?;
+    if args.sso {
+        return no_single_sign_on(&mut hub).await;
+    }
     match (&args.api_key, &args.username) {
         (Some(key), _) => {
             let key = if key == "-" { read_secret("API key")? } else { key.clone() };
@@ -32,13 +35,26 @@ pub(super) async fn login(args: &LoginArgs, output: Output) -> Result<()> {
             profile.access_token = Some(text("access_token").context("the hub gave no access token")?);
             profile.refresh_token = text("refresh_token");
         }
-        (None, None) => bail!("say --api-key KEY or --username NAME"),
+        (None, None) => bail!("say --api-key KEY, --username NAME or --sso"),
     }
     // Nothing is remembered that does not work.
     let who: Value = hub.get("/api/v1/auth/profile").await?;
     hub.profile().write(&Profile::path()?)?;
     let url = hub.profile().url.clone();
     output.print(&who, |who| format!("logged in at {url} as {}", name(who)))
+}
+
+/// No hub of this version has an identity provider; one that claims to is newer than this program.
+async fn no_single_sign_on(hub: &mut Hub) -> Result<()> {
+    let offered: Value = hub.get("/api/v1/auth/methods").await?;
+    let methods = offered.get("methods").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let kind = |method: &Value| method.get("type").and_then(Value::as_str).map(str::to_owned);
+    if methods.iter().filter_map(kind).any(|kind| kind == "oidc") {
+        bail!(
+            "the hub offers single sign-on, which this version of roadstead does not speak yet: use --username or --api-key"
+        );
+    }
+    bail!("the hub offers no single sign-on: use --username or --api-key")
 }
 
 pub(super) async fn logout(output: Output) -> Result<()> {

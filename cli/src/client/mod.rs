@@ -12,6 +12,8 @@ mod profile;
 
 pub use hub::{Hub, Refused};
 pub use output::Output;
+pub(crate) use output::{state, table};
+pub use profile::Profile;
 
 use crate::args::{AgentsCommand, ApiKeyCommand, ClustersCommand, JoinTokenCommand, LoginArgs, OutputFormat};
 

@@ -46,7 +46,7 @@ fn write_line(text: &str) -> Result<()> {
 }
 
 /// A table without lines, as kubectl prints them.
-pub(super) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
     if rows.is_empty() {
         return "none".to_owned();
     }
@@ -64,11 +64,11 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
 }
 
 /// A cell coloured by what a state means.
-pub(super) fn state(text: &str) -> Cell {
+pub(crate) fn state(text: &str) -> Cell {
     let color = match text {
-        "connected" | "healthy" | "Active" | "yes" => Color::Green,
+        "connected" | "healthy" | "ok" | "Active" | "yes" => Color::Green,
         "pending" | "degraded" | "Terminating" => Color::Yellow,
-        "disconnected" | "error" | "unhealthy" | "revoked" | "expired" => Color::Red,
+        "disconnected" | "error" | "broken" | "unhealthy" | "revoked" | "expired" => Color::Red,
         _ => return Cell::new(text),
     };
     if std::io::stdout().is_terminal() { Cell::new(text).fg(color) } else { Cell::new(text) }

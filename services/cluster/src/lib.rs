@@ -1,1 +1,268 @@
-//! placeholder
+//! The cluster service: the front door. Authenticates callers, holds them to their quotas, asks the owners over the bus
+//! and answers in the words of whichever seed's route was called. It keeps nothing.
+//!
+//! Read [`build`] for the wiring, `http` for the table of routes, `app` for what it does.
+
+mod app;
+mod domain;
+mod http;
+mod kubernetes;
+mod options;
+mod quotas;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use roadstead_auth::mesh::MeshKey;
+use roadstead_bus::Bus;
+use roadstead_http_kit::forward::Forward;
+use roadstead_http_kit::probes::{Probes, RenderMetrics, Version};
+use roadstead_http_kit::tls::Certificate;
+use roadstead_http_kit::{Front, Limiter, Listener, RouteRow, ServeOptions, bind, serve};
+use roadstead_kv::Kv;
+use roadstead_runtime::config::Settings;
+use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
+use roadstead_telemetry::Metrics;
+use rustls::ServerConfig;
+
+use crate::app::{App, Authentication, Cache, Refreshed, TokenKeys};
+use crate::quotas::KvQuotas;
+
+pub use kubernetes::AgentStreams;
+pub use options::{KubernetesLink, Links, Options, PublicUrls};
+
+/// The name of the service: of its lines in the log.
+pub const NAME: &str = "cluster";
+
+/// What the process hands in.
+#[derive(Clone)]
+pub struct Deps {
+    /// The bus.
+    pub bus: Bus,
+    /// Quotas that replicas share.
+    pub kv: Arc<dyn Kv>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Ids and randomness.
+    pub ids: Ids,
+    /// Where its tasks run.
+    pub tasks: Tasks,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Where its parts say how they are.
+    pub readiness: Readiness,
+    /// Signs forwarded requests.
+    pub mesh_key: MeshKey,
+    /// The settings of the process.
+    pub settings: Arc<Settings>,
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deps").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+/// The service, built and not yet served.
+pub struct Service {
+    deps: Deps,
+    app: Arc<App>,
+    keys: Arc<TokenKeys>,
+    front: Arc<Front>,
+    addresses: Vec<SocketAddr>,
+    metrics_address: Option<SocketAddr>,
+    kubernetes: Option<kubernetes::Built>,
+    listeners: Mutex<Option<Listeners>>,
+}
+
+struct Listeners {
+    doors: Vec<Listener>,
+    metrics: Option<Listener>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+/// Binds the doors. Nothing is served before [`Service::start`]. Needs a tokio runtime: the certificate is watched.
+pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
+    let link = links.kubernetes.clone();
+    let options = Options::of(&deps.settings, links);
+    let tls = certificate(&options, &deps)?;
+    let doors = bind_doors(&options, tls.as_ref())?;
+    let metrics = options.metrics_port.map(|port| bind(&options.host.to_string(), port)).transpose()?;
+    let metrics = metrics.map(|socket| Listener { socket, tls: None });
+    let addresses = doors.iter().map(Listener::address).collect::<std::io::Result<Vec<_>>>()?;
+    let metrics_address = metrics.as_ref().map(Listener::address).transpose()?;
+    let kubernetes = kubernetes::bind(&options, link, &deps)?;
+    let first = *addresses.first().context("the front door has no address")?;
+
+    let client = Forward::client(options.agent_deadline).context("failed to set up HTTP to the user service")?;
+    let keys = Arc::new(TokenKeys::new(&options, client.clone(), Arc::clone(&deps.clock))?);
+    let authentication = Arc::new(Authentication::new(
+        deps.bus.clone(),
+        Arc::clone(&deps.clock),
+        Arc::clone(&keys),
+        deps.metrics.clone(),
+        &deps.tasks,
+    ));
+    let front = Arc::new(Front {
+        ids: deps.ids.clone(),
+        clock: Arc::clone(&deps.clock),
+        trusted_proxies: options.trusted_proxies.clone(),
+        forwarded_by: None,
+        limits: options.limits,
+        metrics: Arc::new(deps.metrics.clone()),
+        authenticator: Arc::clone(&authentication) as Arc<dyn roadstead_http_kit::Authenticator>,
+        limiter: Limiter::new(options.rates, Some(Arc::new(KvQuotas(Arc::clone(&deps.kv))))),
+    });
+    let app = Arc::new(App {
+        urls: PublicUrls::of(&options, first, kubernetes.as_ref().map(|bound| bound.address)),
+        kubernetes_authority: kubernetes.as_ref().and_then(|bound| bound.authority.clone()),
+        bus: deps.bus.clone(),
+        clock: Arc::clone(&deps.clock),
+        ids: deps.ids.clone(),
+        metrics: deps.metrics.clone(),
+        readiness: deps.readiness.clone(),
+        authentication,
+        agents: Cache::new(Arc::clone(&deps.clock), deps.tasks.clone()),
+        figures: tokio::sync::Mutex::new(Refreshed::default()),
+        forward: Forward::new(&options.user_url, client, deps.mesh_key.clone(), Arc::clone(&deps.clock)),
+        options,
+    });
+    let listeners = Mutex::new(Some(Listeners { doors, metrics }));
+    let kubernetes = kubernetes.map(|bound| bound.build(&app, &deps));
+    Ok(Service { deps, app, keys, front, addresses, metrics_address, kubernetes, listeners })
+}
+
+fn certificate(options: &Options, deps: &Deps) -> anyhow::Result<Option<ServerConfig>> {
+    let Some(files) = options.tls.clone() else { return Ok(None) };
+    let certificate = Certificate::watch(files, Arc::clone(&deps.clock), &deps.tasks)?;
+    Ok(Some(certificate.server_config().context("failed to set up TLS")?))
+}
+
+fn bind_doors(options: &Options, tls: Option<&ServerConfig>) -> std::io::Result<Vec<Listener>> {
+    let host = options.host.to_string();
+    let mut doors = vec![Listener { socket: bind(&host, options.port)?, tls: tls.cloned() }];
+    for port in options.compat_ports.iter().filter(|port| **port != options.port) {
+        doors.push(Listener { socket: bind(&host, *port)?, tls: tls.cloned() });
+    }
+    Ok(doors)
+}
+
+impl Service {
+    /// Address of the front door.
+    pub fn address(&self) -> SocketAddr {
+        // `build` refuses to be without one.
+        self.addresses.first().copied().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// Every address with the front door's routes: its own, then `COMPAT_PORTS`.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Address of the metrics listener.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// Address of the Kubernetes door, when there is one.
+    pub fn kubernetes_address(&self) -> Option<SocketAddr> {
+        self.kubernetes.as_ref().map(|door| door.address)
+    }
+
+    /// What links and join lines carry.
+    pub fn urls(&self) -> &PublicUrls {
+        &self.app.urls
+    }
+
+    /// Opens the doors. A second call does nothing.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(listeners) = listeners else { return Ok(()) };
+        self.app.authentication.follow_events().await.context("failed to follow events about accounts")?;
+        Arc::clone(&self.keys).start(self.deps.readiness.register("token-keys"), &self.deps.tasks);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        self.serve("cluster-http", listeners.doors, workers, false)?;
+        if let Some(door) = &self.kubernetes {
+            door.start(&self.app, &self.deps.tasks)?;
+        }
+        if let Some(listener) = listeners.metrics {
+            self.serve("cluster-metrics", vec![listener], 1, true)?;
+        }
+        Ok(())
+    }
+
+    fn serve(
+        &self,
+        name: &'static str,
+        listeners: Vec<Listener>,
+        workers: usize,
+        only_probes: bool,
+    ) -> anyhow::Result<()> {
+        let options = ServeOptions {
+            name,
+            listeners,
+            workers,
+            head_time: self.app.options.limits.body_time,
+            grace: self.app.options.grace,
+        };
+        let (front, app) = (Arc::clone(&self.front), Arc::clone(&self.app));
+        let probes = probes(&self.app.options, &self.deps.readiness, &self.deps.metrics);
+        serve(&self.deps.tasks, options, Arc::clone(&self.front), move |config| {
+            config.app_data(actix_web::web::Data::from(Arc::clone(&app)));
+            let front = Arc::clone(&front);
+            if only_probes {
+                probes.add_to(roadstead_http_kit::Routes::new(front)).mount(config);
+            } else {
+                http::table(front, &app.options, &probes).mount(config);
+            }
+        })
+        .with_context(|| format!("failed to serve {name}"))
+    }
+}
+
+fn probes(options: &Options, readiness: &Readiness, metrics: &Metrics) -> Probes {
+    // Nobody shows a credential here: no figure that names a cluster.
+    let metrics = metrics.clone();
+    let render: RenderMetrics = Arc::new(move || metrics.render_public());
+    Probes { version: Version::of(NAME), readiness: readiness.clone(), metrics: options.metrics.then_some(render) }
+}
+
+/// Every route of the front door, with these settings.
+pub fn routes(settings: &Settings) -> Vec<RouteRow> {
+    use roadstead_http_kit::{Authenticator, Caller, Credential, Limits, NoMetrics, RateSettings, RequestContext};
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl Authenticator for Nobody {
+        async fn authenticate(&self, _: &Credential, _: &RequestContext) -> roadstead_contracts::Result<Caller> {
+            Err(roadstead_contracts::Code::InvalidCredential.into())
+        }
+    }
+
+    let clock = roadstead_runtime::SystemClock::shared();
+    let front = Arc::new(Front {
+        ids: Ids::system(Arc::clone(&clock)),
+        clock,
+        trusted_proxies: Vec::new(),
+        forwarded_by: None,
+        limits: Limits::default(),
+        metrics: Arc::new(NoMetrics),
+        authenticator: Arc::new(Nobody),
+        limiter: Limiter::new(RateSettings::default(), None),
+    });
+    let options = Options::of(settings, Links::default());
+    let probes = probes(&options, &Readiness::new(), &Metrics::new());
+    http::table(front, &options, &probes).rows().to_vec()
+}
+
+/// The description of the routes that this service answers itself.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    http::openapi::document()
+}

@@ -6,6 +6,7 @@
 //! but by `contracts::identity` and the services.
 
 pub mod agent_key;
+pub mod authority;
 pub mod ed25519;
 mod error;
 mod hex;

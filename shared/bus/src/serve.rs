@@ -158,8 +158,9 @@ impl Server {
             message.headers.insert(header::REQUEST.to_owned(), id.to_owned());
         }
         seal::seal(&self.bus.inner.member.mesh_key, reply_to, &mut message);
-        let sent = self.bus.inner.transport.publish(Destination::Queue(reply_to.to_owned()), message).await;
-        match sent {
+        let queue = reply_to.to_owned();
+        let to = if self.router.changes() { Destination::Queue(queue) } else { Destination::Answer(queue) };
+        match self.bus.inner.transport.publish(to, message).await {
             // The asker is gone, and its reply queue with it: the work was done all the same.
             Ok(()) | Err(crate::Error::Unroutable(_)) => true,
             Err(fault) => {

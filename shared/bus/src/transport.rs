@@ -16,7 +16,7 @@ pub type ReturnedHook = Box<dyn Fn(&str) + Send + Sync>;
 /// A broker, or what stands for one in a single process.
 #[async_trait]
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
-    /// Sends a message; returns when the broker has confirmed it. The message is on its way after the first poll, so a
+    /// Sends a message; returns when the broker has confirmed it ([`Destination::Answer`]: when it is sent). The message is on its way after the first poll, so a
     /// caller may wait for its answer at the same time; a caller that stops waiting does not take the message back.
     async fn publish(&self, to: Destination, message: Message) -> Result<()>;
 
@@ -46,6 +46,9 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
 pub enum Destination {
     /// A queue, by name; it must exist.
     Queue(String),
+    /// The reply queue of somebody who waits. Not confirmed: an answer that is lost with its connection is as good as a
+    /// late one, and half the traffic of look-ups is answers.
+    Answer(String),
     /// The exchange of events; nobody need be listening.
     Events(&'static str),
 }
@@ -54,7 +57,7 @@ impl Destination {
     /// The text that is signed.
     pub fn signed(&self) -> String {
         match self {
-            Self::Queue(name) => name.clone(),
+            Self::Queue(name) | Self::Answer(name) => name.clone(),
             Self::Events(key) => events_destination(key),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ClusterId;
 use crate::message::{ClusterFacts, RightsProfile};
 use crate::names::{ClusterName, Labels};
 
@@ -134,6 +135,23 @@ pub struct StreamHead {
     #[serde(default)]
     pub assertion: Option<String>,
 }
+
+/// Head of a stream between two members of the mesh, towards the replica that holds an agent's session. JSON. Its first
+/// byte back is [`RELAY_OPEN`], then the agent's bytes follow; or [`RELAY_REFUSED`] and a [`crate::Error`] as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelayHead {
+    /// Whose agent.
+    pub cluster_id: ClusterId,
+    /// Whether somebody waits for each byte (exec), else the bulk class.
+    pub interactive: bool,
+    /// What the agent is given.
+    pub head: StreamHead,
+}
+
+/// The stream to the agent is open.
+pub const RELAY_OPEN: u8 = b'+';
+/// It could not be opened.
+pub const RELAY_REFUSED: u8 = b'-';
 
 /// Longest stream head.
 pub const STREAM_HEAD_MAX: usize = 16 * 1024;

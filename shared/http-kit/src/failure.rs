@@ -8,6 +8,9 @@ use actix_web::{HttpResponse, ResponseError};
 use roadstead_contracts::{Code, Error};
 use serde::Serialize;
 
+/// When to come back to a service that is away and did not say: our own reconnects take less than five seconds.
+const RETRY_SECONDS: u32 = 2;
+
 /// What a handler gives back.
 pub type ApiResult<T = HttpResponse> = Result<T, ApiFailure>;
 
@@ -63,7 +66,8 @@ impl ResponseError for ApiFailure {
         if let Some(allow) = self.allow.as_deref().and_then(|text| HeaderValue::from_str(text).ok()) {
             response.headers_mut().insert(ALLOW, allow);
         }
-        if let Some(seconds) = self.error.retry_after {
+        let away = self.error.code.status() == 503;
+        if let Some(seconds) = self.error.retry_after.or(away.then_some(RETRY_SECONDS)) {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(Pending(self.error.clone()));

@@ -31,6 +31,7 @@ use roadstead_telemetry::{Metrics, TraceParent};
 
 use crate::client::{self, RequestContext};
 use crate::failure::{self, ApiFailure, Pending};
+use crate::gate::Reached;
 use crate::rate::Limiter;
 use crate::{Authenticator, forward, path};
 
@@ -183,8 +184,9 @@ where
             match answer {
                 Ok(response) => {
                     let response = finish(response, under_v1, &request_id);
-                    let template = response.request().match_pattern();
-                    watch.done(template.as_deref().unwrap_or("unmatched"), response.status(), &request_id);
+                    let reached = response.request().extensions().get::<Reached>().map(|reached| Arc::clone(&reached.0));
+                    let template = reached.as_ref().map_or("unmatched", |here| here.template.as_str());
+                    watch.done(template, response.status(), &request_id);
                     Ok(response)
                 }
                 Err(fault) => {

@@ -13,24 +13,35 @@ use roadstead_contracts::{Code, Error, Result};
 use crate::credential::{self, Caller};
 use crate::frame::method_label;
 use crate::rate::{RateClass, RateHeaders};
-use crate::{Access, ApiFailure, Front, HttpMetrics, RequestContext};
+use crate::{Access, ApiFailure, Front, RequestContext};
 
 /// Count of failed credentials from one address; sized as the seeds' class.
 const FAILURES: &str = "failures";
 
+/// A route, as its gate sees it.
+pub(crate) struct Here {
+    pub(crate) front: Arc<Front>,
+    pub(crate) template: String,
+    pub(crate) access: Access,
+    pub(crate) class: RateClass,
+}
+
+/// The route a request reached: the frame counts and logs it by this. Asking the router again would match every route
+/// again.
+pub(crate) struct Reached(pub(crate) Arc<Here>);
+
 pub(crate) async fn pass(
-    front: Arc<Front>,
-    access: Access,
-    class: RateClass,
+    here: Arc<Here>,
     request: ServiceRequest,
     next: Next<BoxBody>,
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let _flight = Flight::enter(&front, &request);
-    let (headers, verdict) = judge(&front, access, class, &request).await;
+    let _flight = Flight::enter(&here, &request);
+    request.extensions_mut().insert(Reached(Arc::clone(&here)));
+    let (headers, verdict) = judge(&here.front, here.access, here.class, &request).await;
     if let (Some(headers), Err(error)) = (&headers, &verdict)
         && error.code == Code::RateLimited
     {
-        front.metrics.limited(headers.name);
+        here.front.metrics.limited(headers.name);
     }
     let mut response = match verdict {
         Ok(()) => next.call(request).await?,
@@ -44,23 +55,21 @@ pub(crate) async fn pass(
 
 /// Counts the request in its route until it leaves, also when its client goes away.
 struct Flight {
-    metrics: Arc<dyn HttpMetrics>,
+    here: Arc<Here>,
     method: &'static str,
-    template: String,
 }
 
 impl Flight {
-    fn enter(front: &Front, request: &ServiceRequest) -> Self {
+    fn enter(here: &Arc<Here>, request: &ServiceRequest) -> Self {
         let method = method_label(request.method());
-        let template = request.match_pattern().unwrap_or_default();
-        front.metrics.entered(method, &template);
-        Self { metrics: Arc::clone(&front.metrics), method, template }
+        here.front.metrics.entered(method, &here.template);
+        Self { here: Arc::clone(here), method }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.metrics.left(self.method, &self.template);
+        self.here.front.metrics.left(self.method, &self.here.template);
     }
 }
 
@@ -78,9 +87,10 @@ async fn judge(
         Access::Optional if !credential::is_shown(request.headers()) => return open(front, class, &address).await,
         Access::Delegated => {
             // Only to count a known caller by its credential; the service behind judges the credential itself.
-            let caller = match credential::is_shown(request.headers()) {
-                true => known(front, &context, &address, request).await.ok(),
-                false => None,
+            let caller = if credential::is_shown(request.headers()) {
+                known(front, &context, &address, request).await.ok()
+            } else {
+                None
             };
             return open(front, class, &caller.map_or(address, |caller| caller_key(&caller))).await;
         }

@@ -12,7 +12,7 @@ use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Respons
 use roadstead_contracts::Code;
 use roadstead_contracts::identity::Action;
 
-use crate::gate;
+use crate::gate::{self, Here};
 use crate::rate::RateClass;
 use crate::{ApiFailure, Front};
 
@@ -71,10 +71,9 @@ impl Routes {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let front = Arc::clone(&self.front);
-        let pass = move |request: ServiceRequest, next: Next<BoxBody>| {
-            gate::pass(Arc::clone(&front), access, class, request, next)
-        };
+        let here = Arc::new(Here { front: Arc::clone(&self.front), template: path.to_owned(), access, class });
+        let pass =
+            move |request: ServiceRequest, next: Next<BoxBody>| gate::pass(Arc::clone(&here), request, next);
         let matched = method.clone();
         let route = web::route()
             .guard(guard::fn_guard(move |context| {

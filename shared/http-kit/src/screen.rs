@@ -138,7 +138,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screen<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
-        if this.place != Place::Blind && !this.closing && matches!(polled, Poll::Ready(Ok(()))) && buffer.filled().len() > before {
+        if this.place != Place::Blind
+            && !this.closing
+            && matches!(polled, Poll::Ready(Ok(())))
+            && buffer.filled().len() > before
+        {
             this.saw(&buffer.filled()[before..]);
         }
         if (polled.is_pending() || this.closing)
@@ -169,7 +173,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screen<S> {
         let this = self.get_mut();
         ready!(this.poll_pending(context))?;
         let translated = this.translate(bytes);
-        if this.place != Place::Blind && [&b"HTTP/1.1 408"[..], b"HTTP/1.1 413"].iter().any(|start| bytes.starts_with(start)) {
+        if this.place != Place::Blind
+            && [&b"HTTP/1.1 408"[..], b"HTTP/1.1 413"].iter().any(|start| bytes.starts_with(start))
+        {
             // The parser would read on for as long as an endless body comes (row R05).
             this.closing = true;
             this.timer = Some(Box::pin(tokio::time::sleep(LINGER)));

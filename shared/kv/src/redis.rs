@@ -53,9 +53,14 @@ impl std::fmt::Debug for RedisKv {
 impl RedisKv {
     /// A store at `redis://…`. Connects when first used, so a server that is away is a matter of readiness.
     pub fn open(url: &Secret) -> Result<Self> {
+        Self::with_connections(url, CONNECTIONS)
+    }
+
+    /// The same with a pool of another size.
+    pub fn with_connections(url: &Secret, connections: usize) -> Result<Self> {
         let mut config = Config::from_url(url.expose());
         let timeouts = Timeouts { wait: Some(TIMEOUT), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
-        config.pool = Some(PoolConfig { timeouts, ..PoolConfig::new(CONNECTIONS) });
+        config.pool = Some(PoolConfig { timeouts, ..PoolConfig::new(connections.max(1)) });
         // The parser's own message may quote the URL, password and all.
         let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(|_| Error::Address)?;
         Ok(Self { pool, take: Script::new(TAKE) })

@@ -162,7 +162,7 @@ pub async fn wait_for_signal(tasks: &Tasks) -> anyhow::Result<()> {
     }
     tasks.stop();
     let again = tasks.clone();
-    tasks.spawn("second-signal", async move {
+    tasks.support("second-signal", async move {
         tokio::select! {
             _ = terminate.recv() => again.cut(),
             _ = interrupt.recv() => again.cut(),

@@ -35,12 +35,27 @@ pub struct Options {
     pub service: &'static str,
     /// Most connections; the default when 0.
     pub max_connections: u32,
+    /// Connections kept open (PostgreSQL).
+    pub min_connections: u32,
+    /// Longest life of a connection (PostgreSQL); the library's default when left out.
+    pub max_lifetime: Option<Duration>,
+    /// How long an unused connection is kept (PostgreSQL); the default when left out.
+    pub max_idle: Option<Duration>,
+    /// How long a caller waits for a connection (PostgreSQL); the default when left out.
+    pub acquire_timeout: Option<Duration>,
 }
 
 impl Options {
     /// Defaults for a service.
     pub fn new(service: &'static str) -> Self {
-        Self { service, max_connections: 0 }
+        Self {
+            service,
+            max_connections: 0,
+            min_connections: 0,
+            max_lifetime: None,
+            max_idle: None,
+            acquire_timeout: None,
+        }
     }
 }
 
@@ -90,12 +105,15 @@ async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
     first.close().await?;
     let connect = connect.options([("search_path", schema), ("statement_timeout", STATEMENT_TIMEOUT)]);
     let most = if options.max_connections == 0 { POSTGRES_CONNECTIONS } else { options.max_connections };
-    Ok(PgPoolOptions::new()
+    let mut pool = PgPoolOptions::new()
         .max_connections(most)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .idle_timeout(IDLE_TIMEOUT)
-        .connect_with(connect)
-        .await?)
+        .min_connections(options.min_connections)
+        .acquire_timeout(options.acquire_timeout.unwrap_or(ACQUIRE_TIMEOUT))
+        .idle_timeout(options.max_idle.unwrap_or(IDLE_TIMEOUT));
+    if let Some(lifetime) = options.max_lifetime {
+        pool = pool.max_lifetime(lifetime);
+    }
+    Ok(pool.connect_with(connect).await?)
 }
 
 async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {

@@ -35,7 +35,8 @@ impl Options {
             LogLevel::Trace => ("info", "trace"),
         };
         // Targets match by their beginning: every crate of the workspace is `roadstead_…`.
-        EnvFilter::new(format!("{others},roadstead={ours}"))
+        // lapin prints messages that came back, bodies and all; the bus says by itself what matters about them.
+        EnvFilter::new(format!("{others},lapin=error,roadstead={ours}"))
     }
 }
 

@@ -101,8 +101,8 @@ where
 }
 
 /// A connection as it is, for [`serve`].
-pub async fn plain(stream: TcpStream) -> io::Result<TcpStream> {
-    Ok(stream)
+pub fn plain(stream: TcpStream) -> std::future::Ready<io::Result<TcpStream>> {
+    std::future::ready(Ok(stream))
 }
 
 /// Serves one connection until it ends or is upgraded.

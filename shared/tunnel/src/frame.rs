@@ -229,9 +229,9 @@ impl Frame {
     pub fn encoded_len(&self) -> usize {
         HEADER
             + match self {
-                Frame::Open { head: payload, .. } | Frame::Data { bytes: payload, .. } | Frame::Notice { bytes: payload } => {
-                    payload.len()
-                }
+                Frame::Open { head: payload, .. }
+                | Frame::Data { bytes: payload, .. }
+                | Frame::Notice { bytes: payload } => payload.len(),
                 Frame::Credit { .. } | Frame::Reset { .. } => 4,
                 Frame::End { .. } => 0,
                 Frame::Ping { .. } | Frame::Pong { .. } => 8,

@@ -6,7 +6,7 @@ fn hex(frame: &Frame) -> String {
     let mut out = BytesMut::new();
     frame.encode(&mut out);
     assert_eq!(out.len(), frame.encoded_len());
-    out.iter().map(|byte| format!("{byte:02x}")).collect()
+    out.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// One frame of each number.

@@ -1,1 +1,18 @@
-//! placeholder
+//! The whole product as its users run it: real programs, a real cluster, real servers.
+//!
+//! [`TestMesh`] starts either `roadstead up` or the four services with two replicas of `cluster` and `onboarding` over
+//! RabbitMQ, PostgreSQL and Redis. The scenarios in `tests/it` run on both and know no difference. Nothing here links a service:
+//! what is tested is what is shipped.
+
+mod api;
+mod balancer;
+mod cluster;
+mod compose;
+mod layout;
+mod mesh;
+
+pub use api::{Answer, Api};
+pub use balancer::Balancer;
+pub use cluster::own_namespaces;
+pub use layout::{Layout, Tuning};
+pub use mesh::{TestMesh, create_api_key};

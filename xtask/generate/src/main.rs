@@ -25,6 +25,13 @@ fn main() -> Result<()> {
     let mut generated = Generated::default();
     generated.files.push((".env.example".into(), docs::env_example()));
     generated.files.push(("docs/configuration.md".into(), docs::page()));
+    let document = openapi::merge(&[
+        serde_json::to_value(roadstead_cluster::openapi())?,
+        serde_json::to_value(roadstead_user::openapi())?,
+    ])?;
+    generated.files.push(("docs/openapi.json".into(), format!("{}\n", serde_json::to_string_pretty(&document)?)));
+    let yaml = serde_saphyr::to_string(&document).context("failed to write YAML")?;
+    generated.files.push(("docs/swagger.yaml".into(), yaml));
     pages::check_errors(root, &mut generated.faults)?;
     pages::check_dependencies(root, &mut generated.faults)?;
     deployment::check(root, &mut generated.faults)?;

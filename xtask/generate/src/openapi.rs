@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-/// Merges the services' documents. Each service names only its own paths; a schema that two name must be the same.
+/// Merges the services' documents; the first one's title stands. Each service names only its own paths; a schema that two name must be the same.
 pub(crate) fn merge(documents: &[Value]) -> Result<Value> {
     let (mut paths, mut components, mut tags) = (Map::new(), Map::new(), Vec::new());
     for document in documents {
@@ -32,24 +32,17 @@ pub(crate) fn merge(documents: &[Value]) -> Result<Value> {
     for named in components.values_mut().filter_map(Value::as_object_mut) {
         named.sort_keys();
     }
-    components.insert(
-        "securitySchemes".into(),
-        json!({
-            "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
-            "bearer": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
-        }),
-    );
     check_operations(&paths)?;
+    // Every scheme that a service names will do, except where a route says otherwise.
+    let schemes = components.get("securitySchemes").map(object).into_iter().flatten();
+    let security: Vec<Value> = schemes.map(|(name, _)| json!({ name: [] })).collect();
+    let mut info = documents.first().map_or(Value::Null, |first| first["info"].clone());
+    info["version"] = env!("CARGO_PKG_VERSION").into();
     Ok(json!({
         "openapi": "3.1.0",
-        "info": {
-            "title": "Roadstead",
-            "version": env!("CARGO_PKG_VERSION"),
-            "description": "One hub for many Kubernetes clusters. Paths of the predecessors are kept; what is marked deprecated is another name of something else here.",
-            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-        },
+        "info": info,
         "servers": [{ "url": "/" }],
-        "security": [{ "apiKey": [] }, { "bearer": [] }],
+        "security": security,
         "tags": tags,
         "paths": paths,
         "components": components,

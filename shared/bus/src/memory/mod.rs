@@ -72,6 +72,11 @@ impl Transport for Memory {
         }
         self.shared.with(|broker, out| match to {
             Destination::Queue(queue) => broker.publish(&queue, message, out),
+            Destination::Answer(queue) => {
+                // Nobody may wait for it any more.
+                let _ = broker.publish(&queue, message, out);
+                Ok(())
+            }
             Destination::Events(key) => {
                 broker.publish_event(key, &message, out);
                 Ok(())

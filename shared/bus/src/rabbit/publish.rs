@@ -30,8 +30,11 @@ const IN_FLIGHT_MAX: usize = 4096;
 pub(crate) struct Link {
     connection: Arc<Connection>,
     channel: Channel,
+    // Answers, which are not confirmed.
+    answers: Channel,
     // Dead letters go one at a time: their originals are acknowledged next, so whose confirm it is must be certain.
-    letters: tokio::sync::Mutex<Channel>,
+    letters: Channel,
+    one_letter: tokio::sync::Mutex<()>,
     order: Mutex<()>,
     in_flight: Arc<Semaphore>,
     // Bounded by `in_flight`.
@@ -46,6 +49,9 @@ impl Link {
     pub(super) async fn publish(&self, shared: &Arc<Shared>, to: Destination, message: Message) -> Result<()> {
         if self.connection.status().blocked() {
             return Err(Error::Disconnected);
+        }
+        if let Destination::Answer(queue) = &to {
+            return self.answer(queue, &message).await;
         }
         let permit = Arc::clone(&self.in_flight).acquire_owned().await.map_err(|_| Error::Disconnected)?;
         let (channel, shared, look) = (self.channel.clone(), Arc::clone(shared), Arc::clone(&self.look));
@@ -66,12 +72,33 @@ impl Link {
         }
     }
 
+    async fn answer(&self, queue: &str, message: &Message) -> Result<()> {
+        let options = BasicPublishOptions::default();
+        let properties = codec::properties(message);
+        let sent = self.answers.basic_publish("".into(), codec::short(queue), options, &message.body, properties);
+        sent.await.map(drop).map_err(|fault| {
+            tracing::debug!("an answer was not sent: {fault}");
+            self.look.notify_one();
+            Error::Disconnected
+        })
+    }
+
+    /// Whether every channel stands.
+    fn is_healthy(&self) -> bool {
+        [&self.channel, &self.answers, &self.letters].iter().all(|channel| channel.status().connected())
+    }
+
     /// Sends a dead letter; returns when it is safe.
     pub(super) async fn bury(&self, queue: &str, letter: &Message) -> Result<()> {
-        let channel = self.letters.lock().await;
+        let _turn = self.one_letter.lock().await;
         let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let publish =
-            channel.basic_publish("".into(), codec::short(queue), mandatory, &letter.body, codec::properties(letter));
+        let publish = self.letters.basic_publish(
+            "".into(),
+            codec::short(queue),
+            mandatory,
+            &letter.body,
+            codec::properties(letter),
+        );
         let confirm = match publish.await {
             Ok(confirm) => confirm.await,
             Err(fault) => Err(fault),
@@ -89,7 +116,7 @@ impl Link {
 
 async fn send(channel: &Channel, shared: &Shared, look: &Notify, to: Destination, message: Message) -> Result<()> {
     let (exchange, key, mandatory) = match &to {
-        Destination::Queue(name) => ("", name.as_str(), true),
+        Destination::Queue(name) | Destination::Answer(name) => ("", name.as_str(), true),
         Destination::Events(key) => (EVENTS_EXCHANGE, *key, false),
     };
     let options = BasicPublishOptions { mandatory, immediate: false };
@@ -160,7 +187,7 @@ pub(super) fn keep(shared: &Arc<Shared>) -> watch::Receiver<Option<Arc<Link>>> {
                     tries.succeeded();
                     part.up();
                     sender.send_replace(Some(Arc::clone(&link)));
-                    let healthy = || link.channel.status().connected();
+                    let healthy = || link.is_healthy();
                     tokio::select! {
                         () = lost(&link.connection, &part, &link.look, healthy) => {}
                         () = finish(unfinished) => {}
@@ -185,13 +212,16 @@ async fn open(shared: &Shared) -> lapin::Result<(Arc<Link>, mpsc::UnboundedRecei
     let channel = connection.create_channel().await?;
     topology::declare_events(&channel).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let answers = connection.create_channel().await?;
     let letters = connection.create_channel().await?;
     letters.confirm_select(ConfirmSelectOptions::default()).await?;
     let (unfinished, receiver) = mpsc::unbounded_channel();
     let link = Link {
         connection: Arc::new(connection),
         channel,
-        letters: tokio::sync::Mutex::new(letters),
+        answers,
+        letters,
+        one_letter: tokio::sync::Mutex::default(),
         order: Mutex::default(),
         in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
         unfinished,

@@ -7,7 +7,7 @@ use crate::identity::Principal;
 use crate::ids::{AgentId, ClusterId};
 
 /// Which agent to ask: the seeds name the agent, `/api/v1` and the CLI name the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentTarget {
     /// This agent. A text, because agents of the seeds may carry any id.

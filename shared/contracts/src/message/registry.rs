@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::AgentTarget;
 use crate::identity::Principal;
-use crate::ids::{AgentId, ClusterId, JoinTokenId, UserId};
+use crate::ids::{AgentId, ClusterId, JoinTokenId, ReplicaId, UserId};
 use crate::names::{ClusterName, Labels};
 
 /// How a cluster's agent reaches it.
@@ -169,6 +169,28 @@ pub struct Agent {
     pub last_seen_at: Option<DateTime<Utc>>,
     /// When it was enrolled.
     pub created_at: DateTime<Utc>,
+}
+
+/// Finds the replica that holds the session of a cluster's active agent, for streams to it. Asked by members of the mesh
+/// only, after the caller's right was checked; a member that may come back in a moment is `agent_offline` with
+/// `retry_after`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LocateAgent {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+}
+
+/// Where the session of an agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLocation {
+    /// The replica.
+    pub replica_id: ReplicaId,
+    /// Host and port at which members of the mesh reach it.
+    pub address: String,
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Which of its sessions.
+    pub epoch: i64,
 }
 
 /// Creates a cluster that an agent will join: the cluster and a join token for it in one step.
@@ -416,6 +438,7 @@ super::requests! {
         ListClusters = "list_clusters.v1" -> Page<Cluster>;
         GetCluster = "get_cluster.v1" -> Cluster;
         ResolveAgent = "resolve_agent.v1" -> Agent;
+        LocateAgent = "locate_agent.v1" -> AgentLocation;
         ListJoinTokens = "list_join_tokens.v1" -> Page<JoinToken>;
         CheckJoinToken = "check_join_token.v1" -> JoinToken;
         ListAgents = "list_agents.v1" -> Page<Agent>;

@@ -141,6 +141,15 @@ fn every_message_is_pinned() {
         row(&GetCluster { principal: who.clone(), cluster: "alpha".to_owned() }, &cluster()),
         row(&ResolveAgent { principal: who.clone(), target: AgentTarget::Cluster("alpha".to_owned()) }, &agent),
         row(
+            &LocateAgent { cluster_id: id(2) },
+            &AgentLocation {
+                replica_id: id(10),
+                address: "10.0.0.7:8009".to_owned(),
+                agent_id: id(4),
+                epoch: 3,
+            },
+        ),
+        row(
             &ListJoinTokens { principal: who.clone(), page: page.clone() },
             &Page { items: vec![shown.clone()], total: 1, next_cursor: None },
         ),
@@ -244,7 +253,9 @@ fn every_notice_and_stream_head_is_pinned() {
         traceparent: None,
         assertion: Some("signed".to_owned()),
     };
-    insta::assert_json_snapshot!("notices", json!({ "notices": notices, "head": head }));
+    let exchange = agent::StreamHead { target: agent::StreamTarget::Kubernetes {}, ..head.clone() };
+    let relayed = agent::RelayHead { cluster_id: id(2), interactive: false, head: exchange };
+    insta::assert_json_snapshot!("notices", json!({ "notices": notices, "head": head, "relayed": relayed }));
 }
 
 #[test]

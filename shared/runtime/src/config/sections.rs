@@ -28,12 +28,23 @@ section! {
         host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Cluster), hub("server.host")];
         /// Port of the front door: REST, OpenAPI, health.
         port: u16 = "8008" [only("PORT", ServiceRole::Cluster), hub("server.port")];
-        /// Port of the Kubernetes door. Nothing listens there in this version.
+        /// Address the Kubernetes door listens on. Left out: the front door's.
+        kubernetes_host: Option<IpAddr> = "";
+        /// Port of the Kubernetes door: every cluster's API under `/k/<cluster>`. It needs TLS.
         kubernetes_port: u16 = "8443";
+        /// Address of the Kubernetes door as clients reach it, for kubeconfigs.
+        kubernetes_public_url: Option<String> = "" [short("ROADSTEAD_KUBERNETES_PUBLIC_URL")];
         /// Address the agents' door listens on.
         agent_host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Onboarding)];
         /// Port of the agents' door.
         agent_port: u16 = "8007" [only("PORT", ServiceRole::Onboarding)];
+        /// Address on which a replica that holds agents takes streams of the other services.
+        replica_host: IpAddr = "0.0.0.0" [up("127.0.0.1")];
+        /// Port of it.
+        replica_port: u16 = "8009";
+        /// Host, or host and port, under which the other services reach this replica. Left out: the address of this machine
+        /// on the way to the broker.
+        replica_address: Option<String> = "";
         /// More ports on which the front door answers, for clients of the seeds that were told 8007 or 8080.
         compat_ports: Vec<u16> = "" [short("COMPAT_PORTS")];
         /// Address of the front door as clients reach it, for links and join lines.
@@ -98,8 +109,8 @@ section! {
         name: String = "roadstead" [hub("database.database"), mckmt("MCKMT_DATABASE_NAME")];
         /// TLS to PostgreSQL: disable, prefer, require, verify-ca or verify-full.
         ssl_mode: String = "prefer" [hub("database.ssl_mode")];
-        /// Most connections of a process.
-        max_connections: u32 = "25" [hub("database.max_conns")];
+        /// Most connections of a process: three services in two replicas each stay below PostgreSQL's default of 100.
+        max_connections: u32 = "12" [hub("database.max_conns")];
         /// Connections kept open.
         min_connections: u32 = "1" [hub("database.min_conns")];
         /// Longest life of a connection.
@@ -107,7 +118,7 @@ section! {
         /// How long an unused connection is kept.
         max_idle: Duration = "30m" [hub("database.max_conn_idle")];
         /// How long a request may wait for a connection.
-        acquire_timeout: Duration = "5s";
+        acquire_timeout: Duration = "3s";
     }
 
     /// The message broker.

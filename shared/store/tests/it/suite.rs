@@ -100,7 +100,7 @@ fn sample(number: u32, at: DateTime<Utc>) -> Sample {
         name: format!("name-{number}"),
         at,
         labels: Json(serde_json::json!({"key": number})),
-        good: number % 2 == 0,
+        good: number.is_multiple_of(2),
         note: (number > 1).then(|| "note".to_owned()),
     }
 }
@@ -160,7 +160,7 @@ pub async fn unique_rules_have_the_same_name(opened: Opened) {
     store.make().await.unwrap();
     store.add(&sample(1, SystemClock.now())).await.unwrap();
     let mut second = sample(2, SystemClock.now());
-    second.name = "name-1".to_owned();
+    "name-1".clone_into(&mut second.name);
     let fault = store.add(&second).await.unwrap_err();
     assert!(fault.is_conflict("samples_name_key"), "{fault:?}");
 }

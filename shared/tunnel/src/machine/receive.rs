@@ -17,7 +17,7 @@ impl Machine {
         }
         while let Some(frame) = Frame::decode(&mut message) {
             match frame? {
-                Frame::Open { id, class, head } => self.opened(id, class, head, now_us)?,
+                Frame::Open { id, class, head } => self.opened(id, class, &head, now_us)?,
                 Frame::Data { id, bytes } => self.data(id, bytes, length)?,
                 Frame::Credit { id: SESSION, grant } => {
                     self.send_credit = self.send_credit.checked_add(grant).ok_or(Violation::Credit)?;
@@ -56,7 +56,7 @@ impl Machine {
         waiting >= NOTICES_MAX * 2
     }
 
-    fn opened(&mut self, id: StreamId, class: Class, head: Bytes, now_us: u64) -> Result<(), Violation> {
+    fn opened(&mut self, id: StreamId, class: Class, head: &[u8], now_us: u64) -> Result<(), Violation> {
         if self.is_ours(id) || id <= self.last_remote {
             return Err(Violation::StreamId);
         }
@@ -79,7 +79,7 @@ impl Machine {
         }
         self.backlog += 1;
         self.streams.insert(id, stream);
-        self.events.push_back(Event::Opened { id, class, head: Bytes::copy_from_slice(&head) });
+        self.events.push_back(Event::Opened { id, class, head: Bytes::copy_from_slice(head) });
         Ok(())
     }
 

@@ -30,6 +30,7 @@ pub(super) enum Receiving {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold independently of each other")]
 pub(super) struct StreamState {
     pub(super) class: Class,
     /// A handle exists. Without one, what comes is thrown away.

@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, clippy::large_stack_arrays, reason = "tests")]
+
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
@@ -87,7 +89,9 @@ fn frames(messages: &VecDeque<Bytes>) -> impl Iterator<Item = Frame> {
 
 fn message(list: &[Frame]) -> Bytes {
     let mut out = BytesMut::new();
-    list.iter().for_each(|frame| frame.encode(&mut out));
+    for frame in list {
+        frame.encode(&mut out);
+    }
     out.freeze()
 }
 
@@ -155,8 +159,7 @@ fn a_sender_stops_at_its_credit_and_goes_on_with_more() {
 #[test]
 fn stalled_bulk_streams_leave_room_for_interactive_ones() {
     let mut pair = Pair::new();
-    let stalled: Vec<_> =
-        (0..8).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
+    let stalled: Vec<_> = (0..8).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
     for _ in 0..100 {
         for id in &stalled {
             pair.sides[AGENT].write(*id, &[1; 32 * 1024]);
@@ -194,7 +197,8 @@ fn interactive_streams_go_first_and_bulk_is_not_starved() {
     while pair.send(HUB) {
         fill(&mut pair);
         let all: Vec<_> = frames(&pair.flying[HUB]).collect();
-        order = all.iter().filter_map(|frame| if let Frame::Data { id, .. } = frame { Some(*id) } else { None }).collect();
+        order =
+            all.iter().filter_map(|frame| if let Frame::Data { id, .. } = frame { Some(*id) } else { None }).collect();
         if order.len() > 12 {
             break;
         }
@@ -234,10 +238,7 @@ fn fatal_violations() {
     let mut hub = fresh();
     let over = (0..9).find_map(|_| hub.receive(message(&[data(1, 32 * 1024)]), 0).err());
     assert_eq!(over, Some(Violation::Credit));
-    assert_eq!(
-        fresh().receive(Bytes::from(vec![0; crate::frame::MESSAGE_MAX + 1]), 0),
-        Err(Violation::MessageTooLong)
-    );
+    assert_eq!(fresh().receive(Bytes::from(vec![0; crate::frame::MESSAGE_MAX + 1]), 0), Err(Violation::MessageTooLong));
 }
 
 #[test]
@@ -245,8 +246,7 @@ fn too_many_streams_are_refused_not_fatal() {
     let mut pair = Pair::new();
     let mut agent = Machine::new(Role::Agent, 100);
     std::mem::swap(&mut agent, &mut pair.sides[AGENT]);
-    let ids: Vec<_> =
-        (0..10).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Interactive, 0).unwrap()).collect();
+    let ids: Vec<_> = (0..10).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Interactive, 0).unwrap()).collect();
     // Data right behind the head of a stream that is refused is thrown away, not an offence.
     pair.sides[AGENT].write(ids[9], b"early");
     pair.settle();

@@ -58,12 +58,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            ping_every: PING_EVERY,
-            silence_limit: SILENCE_LIMIT,
-            send_limit: SEND_LIMIT,
-            streams_max: STREAMS_MAX,
-        }
+        Self { ping_every: PING_EVERY, silence_limit: SILENCE_LIMIT, send_limit: SEND_LIMIT, streams_max: STREAMS_MAX }
     }
 }
 
@@ -244,9 +239,11 @@ fn code_of(reason: &CloseReason) -> Code {
         CloseReason::Violation(_) => Code::VIOLATION,
         CloseReason::Silent | CloseReason::SendTimeout => Code::TIMEOUT,
         CloseReason::Moved(_) => Code::MOVED,
-        CloseReason::Local(_) | CloseReason::Dropped | CloseReason::Remote(_) | CloseReason::Lost(_) | CloseReason::Cut => {
-            Code::CLOSED
-        }
+        CloseReason::Local(_)
+        | CloseReason::Dropped
+        | CloseReason::Remote(_)
+        | CloseReason::Lost(_)
+        | CloseReason::Cut => Code::CLOSED,
     }
 }
 

@@ -244,7 +244,7 @@ impl State {
     /// What time asks for: a ping, a stalled stream cut, the end. Says when to look again.
     pub(super) fn tick(&mut self, options: &Options, now: Instant, now_us: u64) -> Instant {
         if let Some((since, sent_then)) = self.blocked {
-            let sent = self.transport.as_ref().map_or(0, |transport| transport.sent());
+            let sent = self.transport.as_ref().map_or(0, Transport::sent);
             if sent > sent_then {
                 self.blocked = Some((now, sent));
             } else if now.saturating_duration_since(since) >= options.send_limit {

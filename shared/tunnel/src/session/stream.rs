@@ -63,13 +63,13 @@ impl Stream {
             Read::Bytes(bytes) => Poll::Ready(Ok(Some(bytes))),
             Read::End => Poll::Ready(Ok(None)),
             Read::Reset(code) => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, StreamReset(code)))),
-            Read::Pending => match &state.ending {
-                Some(reason) => Poll::Ready(Err(closed(reason).into())),
-                None => {
-                    state.wakers.entry(id).or_default().read = Some(context.waker().clone());
-                    Poll::Pending
+            Read::Pending => {
+                if let Some(reason) = &state.ending {
+                    return Poll::Ready(Err(closed(reason).into()));
                 }
-            },
+                state.wakers.entry(id).or_default().read = Some(context.waker().clone());
+                Poll::Pending
+            }
         })
     }
 

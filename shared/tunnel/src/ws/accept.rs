@@ -66,13 +66,12 @@ pub fn accept<B>(request: &Request<B>, protocols: &[&'static str]) -> Result<Acc
     if !is_key(key.as_bytes()) {
         return Err(Refusal::Key);
     }
-    let mut offered = words(headers, &SEC_WEBSOCKET_PROTOCOL).peekable();
-    let protocol = match offered.peek() {
-        None => None,
-        Some(_) => {
-            let known = offered.find_map(|word| protocols.iter().find(|known| **known == word));
-            Some(*known.ok_or(Refusal::Protocol)?)
-        }
+    let protocol = if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        let mut offered = words(headers, &SEC_WEBSOCKET_PROTOCOL);
+        let known = offered.find_map(|word| protocols.iter().find(|known| **known == word));
+        Some(*known.ok_or(Refusal::Protocol)?)
+    } else {
+        None
     };
     Ok(Accepted { key: key.clone(), protocol })
 }

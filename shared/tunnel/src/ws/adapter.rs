@@ -33,7 +33,7 @@ struct TooLong;
 
 /// Whether this is the adapter's own error.
 pub(super) fn is_too_long(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<TooLong>())
+    error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooLong>)
 }
 
 impl<IO> Adapter<IO> {

@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use http::header::{CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL};
 use http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Collected, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use roadstead_runtime::Ids;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -60,7 +60,8 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let key = base64::engine::general_purpose::STANDARD.encode(ids.random_bytes::<16>());
-    let request = request(uri, protocol, headers, &key).ok_or(DialError::BadAnswer("address or header not sendable"))?;
+    let request =
+        request(uri, protocol, headers, &key).ok_or(DialError::BadAnswer("address or header not sendable"))?;
     let shake = Box::pin(shake::<IO>(io, request));
     let (response, socket) = tokio::time::timeout(HANDSHAKE_LIMIT, shake).await.map_err(|_| DialError::Timeout)??;
     let answered = response.headers();
@@ -98,14 +99,13 @@ where
         let response = sender.send_request(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, BODY_MAX).collect().await.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+            let body = Limited::new(body, BODY_MAX).collect().await.map_or_else(|_| Bytes::new(), Collected::to_bytes);
             return Err(DialError::Refused(Box::new(Response::from_parts(head, body))));
         }
         let (head, body) = response.into_parts();
         let upgraded = hyper::upgrade::on(Response::from_parts(head.clone(), body)).await?;
-        let parts = upgraded
-            .downcast::<TokioIo<IO>>()
-            .map_err(|_| DialError::BadAnswer("connection was not handed over"))?;
+        let parts =
+            upgraded.downcast::<TokioIo<IO>>().map_err(|_| DialError::BadAnswer("connection was not handed over"))?;
         Ok((Response::from_parts(head, ()), WebSocket::dialled(parts.io.into_inner(), parts.read_buf)))
     };
     let exchange = pin!(exchange);

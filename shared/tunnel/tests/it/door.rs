@@ -11,19 +11,19 @@ use tokio::net::{TcpListener, TcpStream};
 
 const PROTOCOL: &str = "roadstead.tunnel.v1";
 
-async fn answer(request: Request<Bytes>, tasks: Tasks) -> Reply<TcpStream> {
+fn answer(request: &Request<Bytes>, tasks: Tasks) -> Reply<TcpStream> {
     let plain = |status: StatusCode, body: &'static str| {
         let mut response = Response::new(Bytes::from_static(body.as_bytes()));
         *response.status_mut() = status;
         Reply::Answer(response)
     };
     if request.uri().path() == "/echo" {
-        return Reply::Answer(Response::new(request.into_body()));
+        return Reply::Answer(Response::new(request.body().clone()));
     }
     if request.headers().get("authorization").is_none() {
         return plain(StatusCode::UNAUTHORIZED, "who are you?");
     }
-    match ws::accept(&request, &[PROTOCOL]) {
+    match ws::accept(request, &[PROTOCOL]) {
         Err(refusal) => plain(refusal.status(), "refused"),
         Ok(accepted) if accepted.protocol.is_none() => Reply::Upgrade(
             accepted,
@@ -59,7 +59,10 @@ async fn open_door() -> (std::net::SocketAddr, Tasks) {
     let own = tasks.clone();
     tasks.spawn("door", async move {
         let inner = own.clone();
-        door::serve(listener, &own, door::plain, move |request, _peer| answer(request, inner.clone())).await;
+        door::serve(listener, &own, door::plain, move |request, _peer| {
+            std::future::ready(answer(&request, inner.clone()))
+        })
+        .await;
     });
     (address, tasks)
 }

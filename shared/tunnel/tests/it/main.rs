@@ -7,6 +7,8 @@
     missing_docs,
     unreachable_pub,
     clippy::cast_possible_truncation,
+    clippy::large_stack_arrays,
+    clippy::decimal_bitwise_operands,
     clippy::disallowed_methods,
     reason = "tests"
 )]

@@ -145,9 +145,11 @@ impl Wake for Flag {
     }
 }
 
+type Task = Pin<Box<dyn Future<Output = ()>>>;
+
 /// Runs tasks in an order drawn from the seed.
 struct Scheduler {
-    tasks: Vec<(Arc<Flag>, Option<Pin<Box<dyn Future<Output = ()>>>>)>,
+    tasks: Vec<(Arc<Flag>, Option<Task>)>,
     dice: Dice,
 }
 
@@ -268,10 +270,7 @@ fn run(seed: u64, websocket: bool, cut_at: Option<usize>) -> usize {
             prepare(WebSocket::dialled(agent_end, Bytes::new()), Role::Agent, options),
         )
     } else {
-        (
-            prepare(Framed::new(hub_end), Role::Hub, options),
-            prepare(Framed::new(agent_end), Role::Agent, options),
-        )
+        (prepare(Framed::new(hub_end), Role::Hub, options), prepare(Framed::new(agent_end), Role::Agent, options))
     };
     let mut scheduler = Scheduler { tasks: Vec::new(), dice };
     scheduler.add(hub_driver);

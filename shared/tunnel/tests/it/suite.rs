@@ -140,7 +140,7 @@ async fn many_streams_at_once(kind: Kind) {
                 writer.shutdown().await.unwrap();
             };
             let mut read = Vec::new();
-            let (_, done) = tokio::join!(write, reader.read_to_end(&mut read));
+            let ((), done) = tokio::join!(write, reader.read_to_end(&mut read));
             done.unwrap();
             assert_eq!(read, sent);
         });
@@ -287,8 +287,7 @@ async fn twenty_seconds_of_silence_are_death() {
     let (hub_end, agent_end) = roadstead_tunnel::transport::pipe();
     let tasks = roadstead_runtime::Tasks::new();
     let began = tokio::time::Instant::now();
-    let (hub, _incoming) =
-        roadstead_tunnel::start(hub_end, roadstead_tunnel::Role::Hub, Options::default(), &tasks);
+    let (hub, _incoming) = roadstead_tunnel::start(hub_end, roadstead_tunnel::Role::Hub, Options::default(), &tasks);
     assert_eq!(hub.closed().await, CloseReason::Silent);
     assert!(began.elapsed() <= Duration::from_secs(21), "{:?}", began.elapsed());
     drop(agent_end);

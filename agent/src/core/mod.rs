@@ -1,0 +1,96 @@
+//! What serves a session of the hub, whoever made the session.
+
+mod identity;
+mod serve;
+mod verbs;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use roadstead_contracts::message::RightsProfile;
+use roadstead_runtime::{SharedClock, SystemClock, Tasks};
+use roadstead_tunnel::{Incoming, Session};
+
+pub use identity::Identity;
+pub use serve::Ended;
+
+use crate::kubernetes::Cluster;
+use crate::metrics::Metrics;
+use crate::{Error, Result};
+
+/// Serves sessions for one cluster.
+#[derive(Debug)]
+pub struct Core {
+    cluster: Cluster,
+    clock: SharedClock,
+    metrics: Metrics,
+    /// The hub's roles are still to be bound in the cluster.
+    binds: AtomicBool,
+}
+
+/// Time for binding the hub's roles before a hosted agent serves.
+const BIND_LIMIT: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// For the cluster of a kubeconfig file; without one: the pod's own account, else `KUBECONFIG` and `~/.kube/config`.
+    /// An account that may binds the hub's roles to view, edit and cluster-admin before the first session is served.
+    pub async fn from_kubeconfig(file: Option<&Path>, context: Option<&str>) -> Result<Self> {
+        let core = Self::new(Cluster::open(file, context).await?);
+        core.binds.store(!core.cluster.inside, Ordering::Relaxed);
+        Ok(core)
+    }
+
+    /// For a cluster that is open already.
+    pub fn new(cluster: Cluster) -> Self {
+        Self { cluster, clock: SystemClock::shared(), metrics: Metrics::new(), binds: AtomicBool::new(false) }
+    }
+
+    /// Takes the time from here: a dialling agent corrects its own by the hub's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: SharedClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Counts here.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Binds the hub's roles in the cluster. Without the rights to do so the cluster's admin does it; requests then say
+    /// what is missing.
+    pub async fn bind_roles(&self, profile: RightsProfile) {
+        match tokio::time::timeout(BIND_LIMIT, self.cluster.ensure_bindings(profile)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => tracing::warn!("the hub's roles could not be bound in this cluster: {failure}"),
+            Err(_) => tracing::warn!("the cluster did not bind the hub's roles within {BIND_LIMIT:?}"),
+        }
+    }
+
+    /// Serves one session until it ends. `identity_root` is what was pinned at enrolment, `cluster_id` what identities
+    /// must be for.
+    pub async fn serve(
+        self: Arc<Self>,
+        session: Session,
+        incoming: Incoming,
+        identity_root: String,
+        cluster_id: String,
+        tasks: &Tasks,
+    ) -> Result<Ended> {
+        let verifier = roadstead_auth::identity::Verifier::new(&identity_root)?;
+        let cluster_id = cluster_id.parse().map_err(|_| Error::Protocol("cluster id is not a UUID".to_owned()))?;
+        if self.binds.swap(false, Ordering::Relaxed) {
+            self.bind_roles(RightsProfile::default()).await;
+        }
+        serve::Server::new(self, session, verifier, cluster_id, tasks.clone()).run(incoming).await
+    }
+}

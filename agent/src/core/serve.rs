@@ -1,0 +1,213 @@
+//! One session: notices, heartbeats, streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use roadstead_auth::identity::Verifier;
+use roadstead_contracts::agent::{Notice, StreamHead, StreamTarget};
+use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::message::ClusterFacts;
+use roadstead_runtime::Tasks;
+use roadstead_tunnel::{CloseReason, Code, Event, Incoming, Session, Stream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::{Core, verbs};
+use crate::Result;
+use crate::kubernetes::facts::Watcher;
+
+/// Verbs that are worked on at once; more are told that the agent is busy. Each holds at most one answer.
+const WORK_MAX: usize = 64;
+/// Exchanges with the API server at once: a thousand watches of dashboards and controllers, with room for kubectl.
+const EXCHANGES_MAX: usize = 2_048;
+/// The hub says hello within this time or is not our hub.
+const WELCOME_LIMIT: Duration = Duration::from_secs(15);
+/// How long running streams may finish when the process stops: less than the process's own grace.
+const LEAVE_LIMIT: Duration = Duration::from_secs(8);
+/// How often a stopping session looks whether its last stream is done.
+const LEAVE_LOOK: Duration = Duration::from_millis(50);
+/// Heartbeats come neither more often nor less often than this, whatever the hub says.
+const HEARTBEATS: std::ops::RangeInclusive<u32> = 1..=300;
+
+/// Why a session ended, as far as the agent acts on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The connection is over; dial again.
+    Closed(CloseReason),
+    /// The hub asked to come back after a while.
+    Move {
+        /// How long.
+        after: Duration,
+    },
+    /// The hub cut the agent off for good.
+    Revoked,
+}
+
+pub(super) struct Server {
+    core: Arc<Core>,
+    session: Session,
+    verifier: Arc<Verifier>,
+    cluster_id: ClusterId,
+    tasks: Tasks,
+    room: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
+    /// Time between heartbeats, once the hub has said hello.
+    every: Option<Duration>,
+}
+
+/// What a look at the cluster gives back: the watcher goes along, because only one look happens at a time.
+type Look = std::pin::Pin<Box<dyn Future<Output = (Watcher, ClusterFacts)> + Send>>;
+
+impl Server {
+    pub(super) fn new(
+        core: Arc<Core>,
+        session: Session,
+        verifier: Verifier,
+        cluster_id: ClusterId,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            core,
+            session,
+            verifier: Arc::new(verifier),
+            cluster_id,
+            tasks,
+            room: Arc::new(Semaphore::new(WORK_MAX)),
+            exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+            every: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mut incoming: Incoming) -> Result<Ended> {
+        let mut watcher = Some(Watcher::new(self.core.cluster.clone()));
+        let mut look: Option<Look> = None;
+        let mut next_at = Instant::now() + WELCOME_LIMIT;
+        let stopping = self.tasks.stopping();
+        let mut leave_at = None;
+        loop {
+            tokio::select! {
+                () = stopping.cancelled(), if leave_at.is_none() => leave_at = Some(Instant::now() + LEAVE_LIMIT),
+                () = tokio::time::sleep(LEAVE_LOOK), if leave_at.is_some() => {
+                    let late = leave_at.is_some_and(|at| at <= Instant::now());
+                    if late || self.session.open_streams() == 0 {
+                        self.session.restart("the agent stops");
+                        return Ok(Ended::Closed(CloseReason::Moved("the agent stops".to_owned())));
+                    }
+                }
+                event = incoming.next() => match event {
+                    None => return Ok(Ended::Closed(self.session.closed().await)),
+                    Some(Event::Stream { head, stream }) => self.work(&head, stream),
+                    Some(Event::Notice(bytes)) => {
+                        let welcomed = self.every.is_some();
+                        if let Some(ended) = self.notice(&bytes) {
+                            return Ok(ended);
+                        }
+                        if !welcomed && self.every.is_some() {
+                            next_at = Instant::now();
+                        }
+                    }
+                },
+                (back, facts) = async {
+                    match look.as_mut() {
+                        Some(look) => look.await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    look = None;
+                    watcher = Some(back);
+                    self.heartbeat(facts);
+                }
+                () = tokio::time::sleep_until(next_at) => {
+                    let Some(every) = self.every else {
+                        self.session.close("no welcome");
+                        return Ok(Ended::Closed(CloseReason::Silent));
+                    };
+                    next_at = Instant::now() + every;
+                    // One look at a time: a slow one delays the next heartbeat, never the streams.
+                    if let Some(mut watcher) = watcher.take() {
+                        look = Some(Box::pin(async move {
+                            let facts = watcher.look().await;
+                            (watcher, facts)
+                        }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a notice in. Says when it ends the session.
+    fn notice(&mut self, bytes: &Bytes) -> Option<Ended> {
+        match serde_json::from_slice::<Notice>(bytes) {
+            Ok(Notice::Welcome { epoch, heartbeat_seconds, key_set }) => {
+                tracing::info!(epoch, "the hub says welcome");
+                self.update_keys(&key_set);
+                let seconds = heartbeat_seconds.clamp(*HEARTBEATS.start(), *HEARTBEATS.end());
+                self.every = Some(Duration::from_secs(u64::from(seconds)));
+                None
+            }
+            Ok(Notice::Keys { key_set }) => {
+                self.update_keys(&key_set);
+                None
+            }
+            Ok(Notice::Move { after_milliseconds }) => {
+                let after = Duration::from_millis(u64::from(after_milliseconds));
+                tracing::info!("the hub asks to come back after {after:?}");
+                self.session.close("moved");
+                Some(Ended::Move { after })
+            }
+            Ok(Notice::Revoked {}) => {
+                self.session.close("revoked");
+                Some(Ended::Revoked)
+            }
+            Ok(Notice::Heartbeat { .. }) => None,
+            Err(error) => {
+                // A later hub may say more than this agent knows.
+                tracing::debug!("a notice was not understood: {error}");
+                None
+            }
+        }
+    }
+
+    fn update_keys(&self, key_set: &str) {
+        if let Err(error) = self.verifier.update_keys(key_set, self.core.clock.now()) {
+            tracing::error!("the hub's signing keys were not accepted, requests will be refused: {error}");
+        }
+    }
+
+    fn heartbeat(&self, facts: ClusterFacts) {
+        let health = facts.health.clone().unwrap_or_default();
+        let sent = serde_json::to_vec(&Notice::Heartbeat { facts })
+            .map_err(|error| error.to_string())
+            .and_then(|body| self.session.notify(body.into()).map_err(|error| error.to_string()));
+        match sent {
+            Ok(()) => self.core.metrics.heartbeat(&self.cluster_id.to_string(), &health, self.core.clock.now()),
+            Err(error) => tracing::debug!("heartbeat was not sent: {error}"),
+        }
+    }
+
+    /// Starts work on a stream, if there is room.
+    fn work(&self, head: &[u8], stream: Stream) {
+        let Ok(head) = serde_json::from_slice::<StreamHead>(head) else {
+            tracing::warn!("a stream's head was not understood");
+            return stream.reset(UNKNOWN);
+        };
+        let room = match head.target {
+            StreamTarget::Kubernetes {} => &self.exchanges,
+            StreamTarget::Agent { .. } => &self.room,
+        };
+        let permit = Arc::clone(room).try_acquire_owned().ok();
+        let (core, verifier, cluster_id) = (Arc::clone(&self.core), Arc::clone(&self.verifier), self.cluster_id);
+        self.tasks.spawn("agent-stream", async move {
+            let busy = permit.is_none();
+            let asked = verbs::Asked { core: &core, verifier: &verifier, cluster_id, busy };
+            if let Err(error) = verbs::answer(&asked, &head, stream).await {
+                tracing::debug!("a stream ended early: {error}");
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// The code for a stream that asks for something this agent does not know.
+pub(super) const UNKNOWN: Code = Code::INTERNAL;

@@ -1,0 +1,308 @@
+//! The Kubernetes API for a person: one stream is one HTTP/1.1 exchange with the API server, sent on as that person.
+//!
+//! Only the head of the request is read. Bodies, watches, exec and port-forward are carried as they are, whatever their
+//! encoding; an upgrade is spliced after the API server has said 101 and not before (CVE-2018-1002105 is what happens
+//! otherwise). kube's own client is not used for this: it retries, and it takes no request bodies that are not yet there.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kube::Config;
+use kube::client::ConfigExt as _;
+use roadstead_contracts::Error;
+use roadstead_tunnel::Stream;
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Layer, Service, ServiceExt as _};
+
+use crate::core::Identity;
+
+/// Time to connect to the API server.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Idle connections to the API server that are kept: bursts of kubectl and dashboards come back within seconds.
+const IDLE_CONNECTIONS: usize = 64;
+/// How long they are kept: below the 90 s after which common balancers drop them without a word.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// A dead API server is noticed below an open watch after about this long.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// The hub checked the size of the head already; this bounds what a broken hub could do.
+const BUFFER_MAX: usize = 128 * 1024;
+/// Buffer of each direction of an upgraded exchange.
+const SPLICE_BUFFER: usize = 16 * 1024;
+
+/// Headers of the hop between hub and agent, and those that only the agent sets.
+const DROPPED: [HeaderName; 5] = [AUTHORIZATION, COOKIE, HOST, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
+
+type AnswerBody = BoxBody<Bytes, hyper::Error>;
+type Sender = BoxCloneSyncService<Request<Incoming>, Response<Incoming>, BoxError>;
+
+/// The way to the API server with the agent's own credential: no retries, no limits on silence, bodies as they come.
+#[derive(Clone)]
+pub(crate) struct Forwarder {
+    sender: Sender,
+}
+
+impl std::fmt::Debug for Forwarder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Forwarder")
+    }
+}
+
+impl Forwarder {
+    /// From the configuration that kube's client is made of too.
+    pub(crate) fn new(config: &Config) -> kube::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .pool_idle_timeout(IDLE_LIMIT)
+            .pool_timer(hyper_util::rt::TokioTimer::new());
+        let sender = match config.proxy_url.as_ref().filter(|proxy| proxy.scheme_str() == Some("http")) {
+            Some(proxy) => {
+                let tunnelled = Tunnel::new(proxy.clone(), tcp);
+                layered(config, builder.build(config.rustls_https_connector_with_connector(tunnelled)?))?
+            }
+            None => layered(config, builder.build(config.rustls_https_connector_with_connector(tcp)?))?,
+        };
+        Ok(Self { sender })
+    }
+
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
+        self.sender.clone().oneshot(request).await
+    }
+}
+
+fn layered<S>(config: &Config, client: S) -> kube::Result<Sender>
+where
+    S: Service<Request<Incoming>, Response = Response<Incoming>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+{
+    let client = config.extra_headers_layer()?.layer(client.map_err(Into::<BoxError>::into));
+    let base = config.base_uri_layer();
+    Ok(match config.auth_layer()? {
+        Some(auth) => BoxCloneSyncService::new(base.layer(auth.layer(client))),
+        None => BoxCloneSyncService::new(base.layer(client)),
+    })
+}
+
+/// Who the API server is to see.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    /// `roadstead:<user name>`.
+    user: HeaderValue,
+    /// `roadstead:<role>` each.
+    groups: Vec<HeaderValue>,
+}
+
+impl Person {
+    /// As headers; an identity holds printable ASCII only.
+    pub(crate) fn of(identity: &Identity) -> Result<Self, Error> {
+        let value =
+            |text: &str| HeaderValue::from_str(text).map_err(|_| Error::of(roadstead_contracts::Code::IdentityRefused));
+        Ok(Self { user: value(identity.user())?, groups: identity.groups().map(value).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Serves the exchange on this stream, as a person or with a refusal; returns when it has ended, an upgraded one when both
+/// sides are done.
+pub(crate) async fn forward(stream: Stream, person: Result<Person, Error>, forwarder: &Forwarder) {
+    // The splice is part of this exchange and ends with it, so it comes back here instead of running by itself.
+    let (upgraded, taken) = tokio::sync::oneshot::channel();
+    let upgraded = std::sync::Mutex::new(Some(upgraded));
+    let (person, upgraded) = (&person, &upgraded);
+    let service = service_fn(move |request: Request<Incoming>| async move {
+        let answer = match person {
+            Ok(person) => exchange(request, person, forwarder, upgraded).await,
+            Err(refused) => refusal(refused),
+        };
+        Ok::<_, Infallible>(answer)
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    // A client that is gone must be noticed below a silent watch: no half-closed streams.
+    server.keep_alive(false).half_close(false).max_buf_size(BUFFER_MAX);
+    if let Err(fault) = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+        tracing::debug!("exchange with the API server broke off: {fault}");
+        return;
+    }
+    let mut taken = taken;
+    if let Ok((hub, cluster)) = taken.try_recv() {
+        splice(hub, cluster).await;
+    }
+}
+
+type Halves = (hyper::upgrade::OnUpgrade, hyper::upgrade::OnUpgrade);
+type Upgraded = std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Halves>>>;
+
+async fn exchange(
+    mut request: Request<Incoming>,
+    person: &Person,
+    forwarder: &Forwarder,
+    upgraded: &Upgraded,
+) -> Response<AnswerBody> {
+    let hub_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    if let Err(refused) = become_person(request.headers_mut(), person) {
+        return *refused;
+    }
+    let mut answer = match forwarder.send(request).await {
+        Ok(answer) => answer,
+        Err(fault) => {
+            tracing::warn!("the API server did not answer: {}", chain(&*fault));
+            return status(
+                StatusCode::BAD_GATEWAY,
+                "InternalError",
+                "agent_error",
+                "the agent did not reach the API server",
+            );
+        }
+    };
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(hub_side) = hub_side else {
+            let what = "the API server switched protocols without being asked";
+            return status(StatusCode::BAD_GATEWAY, "InternalError", "agent_error", what);
+        };
+        let cluster_side = hyper::upgrade::on(&mut answer);
+        let sender = upgraded.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // The receiver waits in `forward` until the connection's task is done.
+            let _ = sender.send((hub_side, cluster_side));
+        }
+        return answer.map(|_| Full::default().map_err(|never: Infallible| match never {}).boxed());
+    }
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")] {
+        answer.headers_mut().remove(name);
+    }
+    answer.map(BodyExt::boxed)
+}
+
+async fn splice(hub: hyper::upgrade::OnUpgrade, cluster: hyper::upgrade::OnUpgrade) {
+    let (Ok(hub), Ok(cluster)) = tokio::join!(hub, cluster) else { return };
+    let (mut hub, mut cluster) = (TokioIo::new(hub), TokioIo::new(cluster));
+    // How it ended is the two ends' business: both see it.
+    let _ = tokio::io::copy_bidirectional_with_sizes(&mut hub, &mut cluster, SPLICE_BUFFER, SPLICE_BUFFER).await;
+}
+
+/// Puts the person on the request, last, so that nothing the hub sent survives beside it.
+fn become_person(headers: &mut HeaderMap, person: &Person) -> Result<(), Box<Response<AnswerBody>>> {
+    if headers.keys().any(|name| name.as_str().starts_with("impersonate-") || name.as_str().starts_with("x-remote-")) {
+        let what = "the agent sets the identity by itself";
+        return Err(Box::new(status(StatusCode::FORBIDDEN, "Forbidden", "impersonation_denied", what)));
+    }
+    for name in DROPPED {
+        headers.remove(name);
+    }
+    if !headers.contains_key(UPGRADE) {
+        headers.remove(CONNECTION);
+    }
+    headers.insert(HeaderName::from_static("impersonate-user"), person.user.clone());
+    for group in &person.groups {
+        headers.append(HeaderName::from_static("impersonate-group"), group.clone());
+    }
+    Ok(())
+}
+
+fn refusal(error: &Error) -> Response<AnswerBody> {
+    let code = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let reason = match code.as_u16() {
+        403 => "Forbidden",
+        503 => "ServiceUnavailable",
+        _ => "InternalError",
+    };
+    let mut response = status(code, reason, error.code.as_str(), &error.detail);
+    if let Some(seconds) = error.retry_after {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// An answer of the agent's own, in Kubernetes' words.
+fn status(code: StatusCode, reason: &str, ours: &str, message: &str) -> Response<AnswerBody> {
+    let body = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": format!("roadstead: {message}"),
+        "reason": reason,
+        "details": { "causes": [{ "reason": ours, "message": message, "field": "roadstead" }] },
+        "code": code.as_u16(),
+    });
+    let body = Full::new(Bytes::from(body.to_string())).map_err(|never: Infallible| match never {}).boxed();
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The error with its causes: the outermost says only "client error".
+fn chain(fault: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = fault.to_string();
+    let mut source = fault.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn person() -> Person {
+        Person {
+            user: HeaderValue::from_static("roadstead:ada"),
+            groups: vec![HeaderValue::from_static("roadstead:viewer")],
+        }
+    }
+
+    #[test]
+    fn nothing_of_the_hop_survives_beside_the_person() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer hub"),
+            ("cookie", "a=b"),
+            ("x-api-key", "k"),
+            ("host", "evil"),
+            ("accept", "a/b"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        become_person(&mut headers, &person()).unwrap();
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "impersonate-group", "impersonate-user"]);
+    }
+
+    #[test]
+    fn a_hub_cannot_name_another_person() {
+        for name in ["impersonate-user", "impersonate-group", "impersonate-extra-x", "x-remote-user"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("system:masters"));
+            assert_eq!(become_person(&mut headers, &person()).unwrap_err().status(), 403, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_statuses() {
+        let refused = refusal(&Error::of(roadstead_contracts::Code::AgentBusy).retry_after(1));
+        assert_eq!((refused.status().as_u16(), &refused.headers()[RETRY_AFTER]), (503, &HeaderValue::from(1)));
+    }
+}

@@ -1,0 +1,168 @@
+//! The cluster's API: where it is, and requests to it as the agent itself or as a person.
+
+pub mod facts;
+mod failure;
+pub mod namespaces;
+pub mod rights;
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderName, HeaderValue, Method, Request};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use failure::Failure;
+
+use crate::core::Identity;
+use crate::forward::Forwarder;
+use crate::{Error, Result};
+
+/// Time to connect to the API server.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Silence of the API server within one answer.
+const READ_LIMIT: Duration = Duration::from_secs(30);
+/// Rows of one page: what kubectl asks for.
+pub const PAGE: usize = 500;
+
+static IMPERSONATE_USER: HeaderName = HeaderName::from_static("impersonate-user");
+static IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+
+/// A cluster's API server and how to be let in.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    forwarder: Forwarder,
+    /// Address, for messages.
+    pub address: String,
+    /// The agent's own namespace in the cluster.
+    pub namespace: String,
+    /// Whether the agent runs as a pod of it.
+    pub inside: bool,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// From a kubeconfig file; without one: the pod's own account, else `KUBECONFIG` and `~/.kube/config`.
+    pub async fn open(file: Option<&Path>, context: Option<&str>) -> Result<Self> {
+        roadstead_runtime::install_crypto();
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+        let (config, inside) = match file {
+            Some(path) => {
+                let text = Kubeconfig::read_from(path).map_err(cluster_error)?;
+                (Config::from_custom_kubeconfig(text, &options).await.map_err(cluster_error)?, false)
+            }
+            None => match Config::incluster() {
+                Ok(config) if context.is_none() => (config, true),
+                _ => (Config::from_kubeconfig(&options).await.map_err(cluster_error)?, false),
+            },
+        };
+        Self::with_config(config, inside)
+    }
+
+    /// From a configuration that is there already.
+    pub fn with_config(mut config: Config, inside: bool) -> Result<Self> {
+        config.connect_timeout = Some(CONNECT_LIMIT);
+        config.read_timeout = Some(READ_LIMIT);
+        // Whoever impersonates in a kubeconfig would be impersonated for every caller: the agent sets these itself.
+        if config.auth_info.impersonate.is_some() || config.auth_info.impersonate_groups.is_some() {
+            return Err(Error::Cluster(
+                "the kubeconfig impersonates a user; give the agent an account of its own".to_owned(),
+            ));
+        }
+        let address = config.cluster_url.to_string();
+        let namespace = config.default_namespace.clone();
+        let forwarder = Forwarder::new(&config).map_err(cluster_error)?;
+        let client = Client::try_from(config).map_err(cluster_error)?;
+        Ok(Self { client, forwarder, address, namespace, inside })
+    }
+
+    /// The way for requests of persons as they come.
+    pub(crate) fn forwarder(&self) -> &Forwarder {
+        &self.forwarder
+    }
+
+    /// Reads JSON as a person, or as the agent itself.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, person: Option<&Identity>) -> Result<T, Failure> {
+        self.get_as(path, person, "application/json").await
+    }
+
+    /// Reads JSON in a certain form.
+    pub async fn get_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        person: Option<&Identity>,
+        form: &'static str,
+    ) -> Result<T, Failure> {
+        let mut request = Request::get(path).body(Vec::new()).map_err(|_| Failure::Request)?;
+        request.headers_mut().insert(ACCEPT, HeaderValue::from_static(form));
+        self.send(request, person).await
+    }
+
+    /// Sends JSON as the agent itself.
+    pub async fn write<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        self.write_as(method, path, content_type, body, None).await
+    }
+
+    async fn write_as<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        body: &B,
+        person: Option<&Identity>,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|_| Failure::Request)?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, content_type)
+            .header(ACCEPT, "application/json")
+            .body(body)
+            .map_err(|_| Failure::Request)?;
+        self.send(request, person).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        mut request: Request<Vec<u8>>,
+        person: Option<&Identity>,
+    ) -> Result<T, Failure> {
+        if let Some(person) = person {
+            let headers = request.headers_mut();
+            let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Failure::Request);
+            headers.insert(IMPERSONATE_USER.clone(), value(person.user())?);
+            for group in person.groups() {
+                headers.append(IMPERSONATE_GROUP.clone(), value(group)?);
+            }
+        }
+        self.client.request(request).await.map_err(|error| Failure::judge(&error))
+    }
+}
+
+fn cluster_error(error: impl std::error::Error) -> Error {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    Error::Cluster(text)
+}

@@ -1,0 +1,75 @@
+//! Against a real API server.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use roadstead_agent::Core;
+use roadstead_agent::kubernetes::facts::Watcher;
+use roadstead_contracts::Code;
+use roadstead_contracts::agent::{GET_NAMESPACES, VerbAnswer};
+use roadstead_contracts::identity::Role;
+use roadstead_runtime::Tasks;
+use roadstead_tunnel::transport::pipe;
+use roadstead_tunnel::{Options, Role as Side, start};
+
+use crate::hub::{CLUSTER, Keys, heartbeat, send};
+use crate::session::ask;
+
+fn kubeconfig() -> PathBuf {
+    std::env::var("ROADSTEAD_TEST_KUBECONFIG").expect("ROADSTEAD_TEST_KUBECONFIG").into()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_real_cluster_is_served() {
+    let core = Arc::new(Core::from_kubeconfig(Some(&kubeconfig()), None).await.unwrap());
+    let cluster = core.cluster().clone();
+    let (keys, tasks) = (Keys::new(), Tasks::new());
+    let (ours, theirs) = pipe();
+    let (hub, mut incoming) = start(ours, Side::Hub, Options::default(), &tasks);
+    let (session, agent_incoming) = start(theirs, Side::Agent, Options::default(), &tasks);
+    let (root, own) = (keys.root.public_base64url(), tasks.clone());
+    tokio::spawn(async move { core.serve(session, agent_incoming, root, CLUSTER.to_owned(), &own).await });
+    send(&hub, &keys.welcome());
+    let facts = heartbeat(&mut incoming).await;
+    assert!(facts.kubernetes_version.is_some() && facts.node_count.is_some(), "{facts:?}");
+
+    // The hub's roles are bound, and each may what it may.
+    for role in Role::ALL {
+        assert!(cluster.may_impersonate(role).await.unwrap());
+        assert!(cluster.is_bound(role).await.unwrap());
+        let assertion = keys.assertion(|claims| claims.roles = vec![role.as_str().to_owned()]);
+        let answer = ask(&hub, GET_NAMESPACES, Some(assertion)).await;
+        let VerbAnswer::Ok(list) = answer else { panic!("{answer:?}") };
+        assert!(list.namespaces.iter().any(|namespace| namespace.name == "kube-system"), "{list:?}");
+        assert!(list.namespaces.iter().all(|namespace| namespace.status == "Active"));
+    }
+    tasks.cut();
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_real_cluster_counts_its_nodes() {
+    let cluster = roadstead_agent::kubernetes::Cluster::open(Some(&kubeconfig()), None).await.unwrap();
+    let facts = Watcher::new(cluster).look().await;
+    assert!(facts.issues.iter().all(|issue| !issue.starts_with("nodes:")), "{facts:?}");
+    assert!(facts.ready_nodes <= facts.node_count);
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_real_cluster_refuses_who_is_not_bound() {
+    let cluster = roadstead_agent::kubernetes::Cluster::open(Some(&kubeconfig()), None).await.unwrap();
+    let claims = roadstead_contracts::agent::IdentityClaims {
+        sub: "nobody".to_owned(),
+        uid: "u".to_owned(),
+        roles: vec!["viewer".to_owned()],
+        aud: CLUSTER.to_owned(),
+        iat: 0,
+        exp: 60,
+    };
+    let person = roadstead_agent::Identity::from_claims(&claims).unwrap();
+    // Viewers see no secrets: RBAC decides as the person, not as the agent.
+    let refused = cluster.get::<serde_json::Value>("/api/v1/secrets?limit=1", Some(&person)).await.unwrap_err();
+    assert_eq!(refused.to_error().code, Code::Forbidden, "{refused}");
+}

@@ -1,0 +1,223 @@
+//! Whose a credential is: what is shown is turned into a proof that may ride a queue, and the user service is asked.
+//! Answers are kept for three seconds, so that a revoked key is out within five even when its event is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use roadstead_auth::token;
+use roadstead_bus::{Bus, CallContext, Subscriber};
+use roadstead_contracts::agent::IdentityClaims;
+use roadstead_contracts::event::Fact;
+use roadstead_contracts::identity::{CredentialKind, Principal, Role};
+use roadstead_contracts::ids::{ClusterId, UserId};
+use roadstead_contracts::message::{Authenticate, Authenticated, CredentialProof};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_http_kit::{Authenticator, Caller, Credential, RequestContext};
+use roadstead_runtime::{SharedClock, Tasks};
+use roadstead_telemetry::Metrics;
+use roadstead_telemetry::metrics::labels::{Authentication as Label, CacheKey};
+
+use super::cache::{Answer, Cache};
+use super::keys::TokenKeys;
+use super::{LOOKUP_DEADLINE, call};
+
+/// How long an answer is believed.
+const KNOWN_FOR: Duration = Duration::from_secs(3);
+/// How long a signed identity is used again; it lives for a minute.
+const IDENTITY_FOR: Duration = Duration::from_secs(30);
+/// An identity must outlive the request that carries it to the agent.
+const IDENTITY_SLACK: Duration = Duration::from_secs(15);
+
+/// A signed identity is for one cluster and for the rights held when it was signed.
+type IdentityKey = (CredentialProof, ClusterId, Vec<Role>);
+
+/// Knows callers.
+pub(crate) struct Authentication {
+    bus: Bus,
+    clock: SharedClock,
+    keys: Arc<TokenKeys>,
+    metrics: Metrics,
+    known: Cache<CredentialProof, Authenticated>,
+    identities: Cache<IdentityKey, (UserId, String)>,
+    changes: tokio::sync::Notify,
+}
+
+impl Authentication {
+    pub(crate) fn new(bus: Bus, clock: SharedClock, keys: Arc<TokenKeys>, metrics: Metrics, tasks: &Tasks) -> Self {
+        let known = Cache::new(clock.clone(), tasks.clone());
+        let identities = Cache::new(clock.clone(), tasks.clone());
+        Self { bus, clock, keys, metrics, known, identities, changes: tokio::sync::Notify::new() }
+    }
+
+    /// Forgets callers as soon as the user service says that something changed.
+    pub(crate) async fn follow_events(self: &Arc<Self>) -> roadstead_bus::Result<()> {
+        let this = Arc::clone(self);
+        self.bus
+            .subscribe(Subscriber::Own, &["user.*"], move |event| {
+                this.forget(&event.fact);
+                this.changes.notify_one();
+                std::future::ready(Ok(()))
+            })
+            .await
+    }
+
+    /// Fires when something about an account was changed. One waiter only.
+    pub(crate) async fn changed(&self) {
+        self.changes.notified().await;
+    }
+
+    /// Who a credential that was good when a stream was opened stands for now.
+    pub(crate) async fn standing(&self, proof: &CredentialProof) -> Result<Principal> {
+        let context = RequestContext {
+            request_id: "standing".to_owned(),
+            client: std::net::IpAddr::from([0, 0, 0, 0]),
+            traceparent: None,
+        };
+        Ok(self.whose(proof.clone(), &context).await?.principal.clone())
+    }
+
+    fn forget(&self, fact: &Fact) {
+        match fact {
+            Fact::UserChanged { user_id } | Fact::UserDeleted { user_id } => {
+                self.known.evict(|_, known| known.principal.user_id == *user_id);
+                self.identities.evict(|_, (owner, _)| owner == user_id);
+            }
+            Fact::SessionRevoked { session_id, .. } => {
+                let is = |proof: &CredentialProof| matches!(proof, CredentialProof::Session { session_id: known, .. } if known == session_id);
+                self.known.evict(|proof, _| is(proof));
+                self.identities.evict(|(proof, ..), _| is(proof));
+            }
+            Fact::ApiKeyRevoked { user_id, api_key_id } => {
+                // Keys of the seeds are known by digest: the answer tells whose and which they are.
+                self.known.evict(|_, known| known.principal.credential == CredentialKind::ApiKey(*api_key_id));
+                self.identities.evict(|_, (owner, _)| owner == user_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// What may be said to other services of a credential. Wrong ones end here.
+    async fn proof(&self, credential: &Credential) -> Result<CredentialProof> {
+        match credential {
+            Credential::ApiKey(key) => {
+                token::api_key_proof(key.expose()).ok_or_else(|| Error::of(Code::InvalidCredential))
+            }
+            Credential::Bearer(bearer) => Ok(self.keys.verify(bearer.expose()).await?.proof()),
+        }
+    }
+
+    async fn whose(&self, proof: CredentialProof, context: &RequestContext) -> Result<Arc<Authenticated>> {
+        let hit = self.known.known(&proof);
+        self.count_cache(hit.is_some());
+        if let Some(known) = hit {
+            return Ok(known);
+        }
+        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
+        let question =
+            Authenticate { credential: proof.clone(), cluster_id: None, source: Some(context.client.to_string()) };
+        let context = call(context, LOOKUP_DEADLINE);
+        let ask = move || -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async move {
+                let answer = ask_user(&bus, &question, &context).await?;
+                let until = earliest(clock.now() + span(KNOWN_FOR), answer.expires_at);
+                Ok(Answer { value: Arc::new(answer), until })
+            })
+        };
+        self.known.get(proof, ask).await
+    }
+
+    /// Who is asking, signed by the user service for this cluster.
+    pub(crate) async fn identity(
+        &self,
+        caller: &Caller,
+        cluster: ClusterId,
+        context: &RequestContext,
+    ) -> Result<String> {
+        let roles: Vec<Role> = caller.principal.roles.iter().copied().collect();
+        let key: IdentityKey = (caller.proof.as_ref().clone(), cluster, roles);
+        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
+        let question = Authenticate {
+            credential: key.0.clone(),
+            cluster_id: Some(cluster),
+            source: Some(context.client.to_string()),
+        };
+        let context = call(context, LOOKUP_DEADLINE);
+        let ask = move || -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(async move {
+                let answer = ask_user(&bus, &question, &context).await?;
+                let assertion = answer.assertion.ok_or_else(|| Error::of(Code::Internal))?;
+                let until = earliest(clock.now() + span(IDENTITY_FOR), good_until(&assertion));
+                Ok(Answer { value: Arc::new((answer.principal.user_id, assertion)), until })
+            })
+        };
+        Ok(self.identities.get(key, ask).await?.1.clone())
+    }
+
+    fn count_cache(&self, hit: bool) {
+        let key = CacheKey { cache_type: "memory", key_pattern: "credential" };
+        let counters = if hit { &self.metrics.cache_hits } else { &self.metrics.cache_misses };
+        counters.get_or_create(&key).inc();
+    }
+}
+
+fn span(time: Duration) -> chrono::Duration {
+    chrono::Duration::from_std(time).unwrap_or_default()
+}
+
+fn earliest(one: DateTime<Utc>, two: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    two.map_or(one, |two| one.min(two))
+}
+
+/// When an identity should no longer be sent. Only its time is read: its signature is the agent's to check.
+fn good_until(assertion: &str) -> Option<DateTime<Utc>> {
+    let claims = URL_SAFE_NO_PAD.decode(assertion.split('.').nth(1)?).ok()?;
+    let claims: IdentityClaims = serde_json::from_slice(&claims).ok()?;
+    Some(DateTime::from_timestamp(claims.exp, 0)? - span(IDENTITY_SLACK))
+}
+
+async fn ask_user(bus: &Bus, question: &Authenticate, context: &CallContext) -> Result<Authenticated> {
+    bus.call(question, context).await.map_err(|error| match error.code {
+        Code::InvalidCredential | Code::Forbidden | Code::NotFound => error,
+        // One answer for every way in which nobody answers: nothing is wrong with the caller.
+        _ => Error::new(Code::Unavailable, "User authentication service unavailable").retry_after(1),
+    })
+}
+
+fn caller(known: &Arc<Authenticated>, proof: CredentialProof) -> Caller {
+    let principal: Principal = known.principal.clone();
+    Caller { principal: Arc::new(principal), proof: Arc::new(proof) }
+}
+
+#[async_trait]
+impl Authenticator for Authentication {
+    fn known(&self, credential: &Credential) -> Option<Caller> {
+        // Checking a token's signature costs more than the look-up saves, so tokens take the other way.
+        let Credential::ApiKey(key) = credential else { return None };
+        let proof = token::api_key_proof(key.expose())?;
+        let known = self.known.known(&proof)?;
+        self.count_cache(true);
+        Some(caller(&known, proof))
+    }
+
+    async fn authenticate(&self, credential: &Credential, context: &RequestContext) -> Result<Caller> {
+        let kind = match credential {
+            Credential::ApiKey(_) => "api_key",
+            Credential::Bearer(_) => "bearer",
+        };
+        let answer = match self.proof(credential).await {
+            Ok(proof) => self.whose(proof.clone(), context).await.map(|known| caller(&known, proof)),
+            Err(error) => Err(error),
+        };
+        let outcome = match &answer {
+            Ok(_) => "accepted",
+            Err(error) if error.code.status() < 500 => "refused",
+            Err(_) => "unavailable",
+        };
+        self.metrics.authentications.get_or_create(&Label { credential: kind, outcome }).inc();
+        answer
+    }
+}

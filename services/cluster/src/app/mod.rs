@@ -1,0 +1,75 @@
+//! What the front door does: it asks the owners over the bus, as the caller.
+
+mod authenticate;
+mod cache;
+mod create_cluster;
+mod create_join_token;
+mod get_namespaces;
+mod import_manifest;
+mod keys;
+mod list_connected_agents;
+mod refresh_figures;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_bus::{Bus, CallContext};
+use roadstead_contracts::Result;
+use roadstead_contracts::message::{Agent, AgentTarget, Request};
+use roadstead_http_kit::RequestContext;
+use roadstead_http_kit::forward::Forward;
+use roadstead_runtime::{Ids, Readiness, SharedClock};
+use roadstead_telemetry::Metrics;
+
+pub(crate) use authenticate::Authentication;
+pub(crate) use cache::{Answer, Cache};
+pub(crate) use create_cluster::{NewCluster, check_description};
+pub(crate) use create_join_token::{JoinTokenRequest, Joined};
+pub(crate) use keys::TokenKeys;
+pub(crate) use refresh_figures::{Refreshed, mode};
+
+use crate::options::{Options, PublicUrls};
+
+/// How long a look-up in a registry may take: both databases answer in milliseconds, and a broker that is away is known
+/// at once.
+const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a change of the registry may take.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything the handlers need.
+pub(crate) struct App {
+    pub(crate) options: Options,
+    pub(crate) urls: PublicUrls,
+    /// Who issued the certificate of the Kubernetes door, when no public authority did; PEM.
+    pub(crate) kubernetes_authority: Option<String>,
+    pub(crate) bus: Bus,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: Ids,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    pub(crate) authentication: Arc<Authentication>,
+    pub(crate) agents: Cache<(roadstead_contracts::ids::UserId, AgentTarget), Agent>,
+    pub(crate) figures: tokio::sync::Mutex<Refreshed>,
+    pub(crate) forward: Forward,
+}
+
+impl App {
+    /// Asks the owner of something; the answer within [`LOOKUP_DEADLINE`].
+    pub(crate) async fn look_up<R: Request>(&self, request: &R, context: &RequestContext) -> Result<R::Reply> {
+        self.bus.call(request, &call(context, LOOKUP_DEADLINE)).await
+    }
+
+    /// Forgets where agents are: a caller who changed that sees the change at once.
+    pub(crate) fn forget_agents(&self) {
+        self.agents.evict(|_, _| true);
+    }
+
+    /// Has the owner change something; the answer within [`CHANGE_DEADLINE`].
+    pub(crate) async fn change<R: Request>(&self, request: &R, context: &RequestContext) -> Result<R::Reply> {
+        self.bus.call(request, &call(context, CHANGE_DEADLINE)).await
+    }
+}
+
+pub(crate) fn call(context: &RequestContext, deadline: Duration) -> CallContext {
+    CallContext { deadline, request_id: context.request_id.clone(), traceparent: context.traceparent.clone() }
+}

@@ -1,0 +1,3 @@
+//! Plain rules, no I/O.
+
+pub(crate) mod manifest;

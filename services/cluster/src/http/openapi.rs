@@ -1,0 +1,62 @@
+//! The description of the routes that this service answers itself. `cargo xtask drift` joins it with the user service's
+//! and writes `docs/openapi.json`, which the front door serves.
+
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{import, v1, v2, v3};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Roadstead",
+        description = "One hub for many Kubernetes clusters. Every refusal has the same body (RFC 9457): type, title, \
+            status, detail, error, code, request_id, and errors when fields are wrong.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        v1::health::health,
+        v1::health::hub,
+        v1::metrics::metrics,
+        v1::clusters::list,
+        v1::clusters::create,
+        v1::clusters::get,
+        v1::clusters::update,
+        v1::clusters::delete,
+        v1::namespaces::list,
+        v1::grants::grant,
+        v1::grants::revoke,
+        v1::agents::list,
+        v1::agents::revoke,
+        v1::join_tokens::create,
+        v1::join_tokens::list,
+        v1::join_tokens::revoke,
+        import::manifest,
+        v2::generate_agent_id,
+        v2::onboard,
+        v2::clusters,
+        v2::agents,
+        v3::health,
+        v3::namespaces,
+        v3::connected_agents,
+    ),
+    modifiers(&Credentials),
+)]
+struct Document;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components
+            .add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("X-API-Key"))));
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The document.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}

@@ -1,0 +1,109 @@
+//! Who may go through to which cluster: the front door's own authentication, a quota, the registry's answer, and an identity
+//! signed for that cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use roadstead_contracts::identity::Action;
+use roadstead_contracts::message::{AgentTarget, CredentialProof};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_http_kit::{Authenticator as _, Caller, Credential, RequestContext};
+use roadstead_kv::{Kv, MemoryKv, Quota};
+use roadstead_runtime::SharedClock;
+
+use super::standing::Standing;
+use super::{Admitted, Asked, Gate, credential};
+use crate::app::App;
+
+/// Requests of one credential in a second; a stream counts when it is opened (DESIGN, rate classes).
+const RATE: u32 = 200;
+/// The same at once: a client's discovery of a cluster with many kinds is some hundred requests.
+const BURST: u32 = 1_000;
+/// Credentials from one address that may be wrong in a minute.
+const FAILURES_PER_MINUTE: u32 = 60;
+
+/// The gate of the hub.
+pub(crate) struct HubGate {
+    app: Arc<App>,
+    standing: Arc<Standing>,
+    /// Counts of this process: a shared count would cost each request a round trip to Redis, and what the quota guards is
+    /// this process and one agent.
+    counts: MemoryKv,
+    limited: bool,
+}
+
+impl HubGate {
+    pub(crate) fn new(app: Arc<App>, standing: Arc<Standing>, clock: SharedClock, limited: bool) -> Self {
+        Self { app, standing, counts: MemoryKv::new(clock), limited }
+    }
+
+    async fn caller(&self, shown: &Credential, context: &RequestContext) -> Result<Caller> {
+        let authentication = &self.app.authentication;
+        // Somebody who is known already is not held up by others that guess behind the same address.
+        if let Some(caller) = authentication.known(shown) {
+            return Ok(caller);
+        }
+        let guesses = format!("guesses:{}", context.client);
+        let barred = format!("barred:{}", context.client);
+        if self.limited && self.counts.get(&barred).await.is_ok_and(|value| value.is_some()) {
+            return Err(Error::new(Code::RateLimited, "too many wrong credentials from this address").retry_after(30));
+        }
+        let answer = authentication.authenticate(shown, context).await;
+        if self.limited
+            && answer.as_ref().is_err_and(|error| error.code == Code::InvalidCredential)
+            && let Ok(taken) = self.counts.take(&guesses, Quota::per_minute(FAILURES_PER_MINUTE), 1).await
+            && !taken.allowed
+        {
+            let _ = self.counts.set(&barred, &[], Some(taken.retry_after.max(Duration::from_secs(1)))).await;
+        }
+        answer
+    }
+
+    async fn spend(&self, caller: &Caller) -> Result<()> {
+        if !self.limited {
+            return Ok(());
+        }
+        let key = match caller.proof.as_ref() {
+            CredentialProof::ApiKey { id, .. } => format!("k{id}"),
+            CredentialProof::LegacyApiKey { digest } => format!("l{digest}"),
+            CredentialProof::Session { session_id, .. } => format!("s{session_id}"),
+        };
+        match self.counts.take(&key, Quota::per_second(RATE, BURST), 1).await {
+            Ok(taken) if !taken.allowed => {
+                let seconds = u32::try_from(taken.retry_after.as_millis().div_ceil(1_000)).unwrap_or(1).max(1);
+                let words = format!("Rate limit exceeded. Maximum {RATE} requests per second, {BURST} at once.");
+                Err(Error::new(Code::RateLimited, words).retry_after(seconds))
+            }
+            // A full memory of counts is no reason to refuse whoever is known.
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Gate for HubGate {
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
+        let shown = credential::read(asked.headers)?;
+        let context =
+            RequestContext { request_id: asked.request_id.to_owned(), client: asked.source, traceparent: None };
+        let caller = self.caller(&shown, &context).await?;
+        self.spend(&caller).await?;
+        if !caller.principal.allows(Action::ClustersRead) {
+            return Err(Code::Forbidden.into());
+        }
+        self.admit_caller(&caller, asked.cluster, &context).await
+    }
+}
+
+impl HubGate {
+    /// For a caller who is known and counted: which cluster, and as whom.
+    pub(crate) async fn admit_caller(&self, caller: &Caller, cluster: &str, context: &RequestContext) -> Result<Admitted> {
+        let app = &self.app;
+        let agent = app.agent(caller, AgentTarget::Cluster(cluster.to_owned()), context).await?;
+        let cluster_id = agent.cluster_id.ok_or(Code::AgentOffline)?;
+        let assertion = app.authentication.identity(caller, cluster_id, context).await?;
+        let user = caller.principal.username.clone();
+        Ok(Admitted { cluster_id, user, assertion, right: self.standing.of(caller) })
+    }
+}

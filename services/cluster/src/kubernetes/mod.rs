@@ -1,0 +1,260 @@
+//! The Kubernetes door: `/k/{cluster}/*` is the whole API of that cluster, for stock kubectl, Helm and client libraries.
+//!
+//! A hyper listener of its own, because kubectl's SPDY upgrades do not pass an actix server. The door reads the head of a
+//! request: who asks ([`Gate`]), for which cluster, which headers may go on ([`vet`]). The rest is carried over a stream
+//! to the cluster's agent ([`relay`]); errors of the hub's own are Kubernetes `Status` objects ([`status`]).
+
+mod breaker;
+mod build;
+mod credential;
+mod gate;
+mod relay;
+mod standing;
+mod status;
+mod streams;
+mod vet;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use roadstead_contracts::agent::{StreamHead, StreamTarget};
+use roadstead_contracts::ids::{ClusterId, MessageId};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::{Ids, Tasks};
+use roadstead_tunnel::{Class, Stream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use breaker::Breakers;
+use relay::{AnswerBody, Exchange, Outcome};
+use standing::Right;
+
+pub(crate) use build::{Built, bind};
+pub(crate) use gate::HubGate;
+pub(crate) use standing::Standing;
+pub(crate) use streams::MeshStreams;
+
+/// Connections at once: kubectl and client-go open one or two each; beyond this they wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 16_384;
+/// Time for a TLS handshake and for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(20);
+/// Time to open a stream to the agent, a brief wait for one that is just coming back included.
+const OPEN_TIME: Duration = Duration::from_secs(10);
+/// Largest head of a request.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Decides who may go through to which cluster.
+#[async_trait]
+pub(crate) trait Gate: Send + Sync {
+    /// Authenticates, spends quota, finds the cluster (not visible = not found), and has an identity signed for it.
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted>;
+}
+
+/// What the gate decides on.
+pub(crate) struct Asked<'a> {
+    /// The request's headers, with the credential.
+    pub(crate) headers: &'a HeaderMap,
+    /// Id, integer or name of the cluster.
+    pub(crate) cluster: &'a str,
+    /// The client's address.
+    pub(crate) source: IpAddr,
+    /// The request's id.
+    pub(crate) request_id: &'a str,
+}
+
+/// A caller who may go through.
+pub(crate) struct Admitted {
+    /// The cluster.
+    pub(crate) cluster_id: ClusterId,
+    /// Identity signed for it.
+    pub(crate) assertion: String,
+    /// User name, for the log.
+    pub(crate) user: String,
+    /// Ends with the caller's right.
+    pub(crate) right: Right,
+}
+
+/// Opens streams to agents, wherever their sessions are.
+#[async_trait]
+pub trait AgentStreams: Send + Sync {
+    /// A stream to the active agent of a cluster, with its head sent.
+    async fn open(&self, cluster: ClusterId, head: StreamHead, class: Class) -> Result<Stream>;
+}
+
+/// The door's parts.
+pub(crate) struct Door {
+    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) streams: Arc<dyn AgentStreams>,
+    pub(crate) breakers: Breakers,
+    pub(crate) ids: Ids,
+    pub(crate) tasks: Tasks,
+}
+
+impl Door {
+    /// Serves the listener until the process stops.
+    pub(crate) fn serve(self: Arc<Self>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
+        let acceptor = TlsAcceptor::from(tls);
+        let tasks = self.tasks.clone();
+        tasks.clone().spawn("kubernetes-door", async move {
+            let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+            let stopping = tasks.stopping();
+            loop {
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                let accepted = tokio::select! {
+                    () = stopping.cancelled() => return,
+                    accepted = listener.accept() => accepted,
+                };
+                let (socket, peer) = match accepted {
+                    Ok(accepted) => accepted,
+                    Err(fault) => {
+                        // Out of descriptors: wait for some to come free, do not spin.
+                        tracing::warn!("failed to accept a connection: {fault}");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
+                let (door, acceptor) = (Arc::clone(&self), acceptor.clone());
+                tasks.spawn("kubernetes-connection", async move {
+                    door.connection(acceptor, socket, peer).await;
+                    drop(place);
+                });
+            }
+        });
+    }
+
+    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, socket: TcpStream, peer: SocketAddr) {
+        // Small frames of exec and watches must not wait for a full segment.
+        let _ = socket.set_nodelay(true);
+        let Ok(Ok(socket)) = tokio::time::timeout(HEAD_TIME, acceptor.accept(socket)).await else { return };
+        let stopping = self.tasks.stopping();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let door = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(door.request(request, peer).await) }
+        });
+        let mut server = hyper::server::conn::http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_MAX);
+        let connection = server.serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    async fn request(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+        if request.uri().path() == "/healthz" {
+            return Response::new(http_body_util::Full::from("ok").map_err(|never| match never {}).boxed_unsync());
+        }
+        let request_id = self.ids.next::<MessageId>().to_string();
+        let mut response = match self.exchange(request, peer, &request_id).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::debug!(request_id, "refused at the kubernetes door: {error}");
+                status::answer(&error, &request_id).map(|body| body.map_err(|never| match never {}).boxed_unsync())
+            }
+        };
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+        }
+        response
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        request_id: &str,
+    ) -> Result<Response<AnswerBody>> {
+        // CONNECT would ask for a raw pipe, TRACE for the credential back.
+        if matches!(*request.method(), hyper::Method::CONNECT | hyper::Method::TRACE) {
+            return Err(Error::of(Code::MethodNotAllowed));
+        }
+        if request.uri().authority().is_some() {
+            return Err(Error::new(Code::BadRequest, "the request names a host in its target"));
+        }
+        let target = vet::target(request.uri().path(), request.uri().query())?;
+        let upgrade = vet::upgrade(request.headers())?;
+        let asked = Asked { headers: request.headers(), cluster: &target.cluster, source: peer.ip(), request_id };
+        let admitted = self.gate.admit(asked).await?;
+        let headers = vet::headers(request.headers())?;
+        let client_side = upgrade.map(|_| hyper::upgrade::on(&mut request));
+        let right = admitted.right.clone();
+        let prefix = format!("/k/{}", target.cluster);
+        let method = request.method().clone();
+        let exchange = Exchange {
+            method,
+            tail: target.tail,
+            headers,
+            upgrade,
+            pace: target.pace,
+            body: request.into_body(),
+            prefix,
+            right: right.clone(),
+        };
+        match self.carry(exchange, admitted, request_id).await? {
+            Outcome::Answer(response) => Ok(response),
+            Outcome::Switched(response, cluster) => {
+                let Some(client) = client_side else { return Err(Error::of(Code::Internal)) };
+                self.tasks.spawn("kubernetes-upgrade", async move {
+                    if let Ok(client) = client.await {
+                        relay::splice(TokioIo::new(client), cluster, right).await;
+                    }
+                });
+                Ok(response)
+            }
+        }
+    }
+
+    /// Carries an exchange of an admitted caller; also for the front door's own route.
+    pub(crate) async fn carry<B>(&self, mut exchange: Exchange<B>, admitted: Admitted, request_id: &str) -> Result<Outcome>
+    where
+        B: hyper::body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
+        B::Error: Into<relay::BoxError>,
+    {
+        let cluster = admitted.cluster_id;
+        let head = StreamHead {
+            target: StreamTarget::Kubernetes {},
+            request_id: request_id.to_owned(),
+            deadline_milliseconds: u32::try_from(OPEN_TIME.as_millis()).unwrap_or(u32::MAX),
+            traceparent: None,
+            assertion: Some(admitted.assertion),
+        };
+        // The cluster's audit log then has the hub's id of the request.
+        if let Ok(value) = HeaderValue::from_str(request_id) {
+            exchange.headers.insert(HeaderName::from_static("audit-id"), value);
+        }
+        let class = if exchange.upgrade.is_some() { Class::Interactive } else { Class::Bulk };
+        let path = exchange.tail.split('?').next().unwrap_or_default().to_owned();
+        let method = exchange.method.clone();
+        self.breakers.check(cluster)?;
+        let carried = async {
+            let opening = self.streams.open(cluster, head, class);
+            let stream = tokio::time::timeout(OPEN_TIME, opening).await.map_err(|_| Error::of(Code::Timeout))??;
+            relay::relay(exchange, stream, &self.tasks).await
+        };
+        let outcome = carried.await;
+        match &outcome {
+            Ok(_) => self.breakers.answered(cluster),
+            Err(error) => self.breakers.failed(cluster, error),
+        }
+        let status = match &outcome {
+            Ok(Outcome::Answer(response)) => response.status().as_u16(),
+            Ok(Outcome::Switched(..)) => StatusCode::SWITCHING_PROTOCOLS.as_u16(),
+            Err(error) => error.code.status(),
+        };
+        let user = admitted.user;
+        tracing::info!(request_id, user, cluster_id = %cluster, %method, path, status, "{method} {path} {status}");
+        outcome
+    }
+}

@@ -1,0 +1,263 @@
+//! One exchange with a cluster: HTTP/1.1 over a stream to its agent, bodies carried as they are, upgrades spliced.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{
+    CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::Tasks;
+use roadstead_tunnel::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::standing::Right;
+use super::vet::{Pace, Upgrade};
+
+/// Why a body broke off.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Body of an answer: the cluster's, or one of ours.
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Longest wait for the head of a plain answer: kube-apiserver ends what is not long-running after 60 s by itself.
+const PLAIN_DEADLINE: Duration = Duration::from_secs(75);
+/// The same for what somebody behind the API server answers: the longest that any proxy in between waits, with room.
+const LONG_DEADLINE: Duration = Duration::from_secs(3_600);
+/// Buffer of each direction of an upgraded exchange.
+const SPLICE_BUFFER: usize = 16 * 1024;
+
+/// Headers of an answer that are about the connection behind us, or that a cluster may not set for the hub's origin.
+const NOT_RETURNED: [&str; 13] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "transfer-encoding",
+    "upgrade",
+    "set-cookie",
+    "clear-site-data",
+    "service-worker-allowed",
+    "strict-transport-security",
+    "alt-svc",
+    "public-key-pins",
+    "access-control-allow-credentials",
+];
+
+/// What the door made of a request.
+pub(crate) struct Exchange<B> {
+    pub(crate) method: Method,
+    /// Path and query for the API server.
+    pub(crate) tail: String,
+    /// Headers that go on.
+    pub(crate) headers: HeaderMap,
+    /// The protocol it wants to become.
+    pub(crate) upgrade: Option<Upgrade>,
+    pub(crate) pace: Pace,
+    pub(crate) body: B,
+    /// What stands before `tail` at the hub, for redirects within the cluster.
+    pub(crate) prefix: String,
+    /// The exchange is cut when it ends.
+    pub(crate) right: Right,
+}
+
+/// What came of it.
+pub(crate) enum Outcome {
+    /// An answer with its body.
+    Answer(Response<AnswerBody>),
+    /// The cluster switched protocols: this head goes to the client, then the bytes of both are spliced.
+    Switched(Response<AnswerBody>, OnUpgrade),
+}
+
+/// Carries one exchange over a stream.
+pub(crate) async fn relay<B>(exchange: Exchange<B>, stream: Stream, tasks: &Tasks) -> Result<Outcome>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right } = exchange;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|fault| broken(&fault))?;
+    let cut = right.clone();
+    tasks.spawn("kubernetes-exchange", async move {
+        // A broken exchange shows at its caller as a broken body; here it is no news.
+        let _ = cut.during(connection.with_upgrades()).await;
+    });
+
+    // The agent sets the real host; HTTP/1.1 wants one.
+    headers.insert(HOST, HeaderValue::from_static("kubernetes"));
+    if let Some(upgrade) = upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(upgrade.as_str()));
+    }
+    let mut forwarded = Request::new(body);
+    *forwarded.method_mut() = method;
+    *forwarded.uri_mut() = tail.parse::<Uri>().map_err(|_| Error::of(Code::BadRequest))?;
+    *forwarded.headers_mut() = headers;
+
+    let limit = if pace == Pace::Long || upgrade.is_some() { LONG_DEADLINE } else { PLAIN_DEADLINE };
+    let answer = tokio::time::timeout(limit, sender.send_request(forwarded)).await;
+    let mut answer = answer.map_err(|_| Error::of(Code::Timeout))?.map_err(|fault| broken(&fault))?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if upgrade.is_none() {
+            return Err(Error::new(Code::AgentError, "the cluster switched protocols without being asked"));
+        }
+        let cluster_side = hyper::upgrade::on(&mut answer);
+        return Ok(Outcome::Switched(answer.map(|_| empty()), cluster_side));
+    }
+    let (mut parts, body) = answer.into_parts();
+    clean(&mut parts.headers, &prefix)?;
+    if upgrade.is_some() {
+        // Whatever else answers an upgrade ends the connection with it (row P06): nothing raw is left open behind it.
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    let ending = (pace == Pace::Watch && parts.status.is_success()).then(|| Box::pin(tasks.stopping().cancelled_owned()));
+    let body = Carried { body, _sender: sender, ending, ended: false, _right: right };
+    Ok(Outcome::Answer(Response::from_parts(parts, body.boxed_unsync())))
+}
+
+/// Joins client and cluster after the switch, until both are done or the right ends.
+pub(crate) async fn splice<IO>(mut client: IO, cluster: OnUpgrade, right: Right)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let Ok(cluster) = cluster.await else { return };
+    let mut cluster = TokioIo::new(cluster);
+    let both = copy_bidirectional_with_sizes(&mut client, &mut cluster, SPLICE_BUFFER, SPLICE_BUFFER);
+    // How it ended is the two ends' business: both see it.
+    let _ = right.during(both).await;
+}
+
+fn broken(fault: &hyper::Error) -> Error {
+    let mut source = std::error::Error::source(fault);
+    while let Some(cause) = source {
+        if let Some(code) = cause.downcast_ref::<std::io::Error>().and_then(Stream::reset_code) {
+            return match code {
+                roadstead_tunnel::Code::REFUSED => Error::of(Code::AgentBusy).retry_after(1),
+                // Agents before this version know no such streams.
+                roadstead_tunnel::Code::INTERNAL => {
+                    Error::new(Code::AgentError, "the agent does not carry the Kubernetes API; update it")
+                }
+                _ => Error::new(Code::AgentError, "the agent broke the exchange off"),
+            };
+        }
+        source = cause.source();
+    }
+    Error::new(Code::AgentOffline, "the agent went away").retry_after(1)
+}
+
+/// Makes an answer safe to give on: nothing about the connection behind us, nothing for the hub's own origin.
+fn clean(headers: &mut HeaderMap, prefix: &str) -> Result<()> {
+    for name in NOT_RETURNED {
+        headers.remove(name);
+    }
+    if let Some(location) = headers.get(LOCATION) {
+        let location = location.to_str().unwrap_or_default();
+        // To another host a client might take its credential along (row P08).
+        if !location.starts_with('/') || location.starts_with("//") || location.contains('\\') {
+            return Err(Error::new(Code::AgentError, "the cluster answered with a redirect to another place"));
+        }
+        let within = HeaderValue::try_from(format!("{prefix}{location}")).map_err(|_| Error::of(Code::AgentError))?;
+        headers.insert(LOCATION, within);
+    }
+    // Pages of workloads must not run as a page of the hub.
+    let active = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+        let kind = kind.to_ascii_lowercase();
+        ["html", "xml", "svg", "javascript"].iter().any(|word| kind.contains(word))
+    });
+    if active {
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.remove(HeaderName::from_static("content-security-policy-report-only"));
+    Ok(())
+}
+
+/// An empty body.
+pub(crate) fn empty() -> AnswerBody {
+    http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The cluster's body, which keeps the stream to the agent open until it has ended.
+struct Carried<S> {
+    body: Incoming,
+    _sender: S,
+    /// Of a watch: it ends cleanly when the process stops or the stream breaks, so that the client resumes elsewhere.
+    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    ended: bool,
+    _right: Right,
+}
+
+impl<S: Unpin> Body for Carried<S> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(Some(Err(_))) if self.ending.is_some() => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Pending if self.ending.as_mut().is_some_and(|ending| ending.as_mut().poll(context).is_ready()) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            other => other.map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // A watch may end early, so no length is promised.
+        if self.ending.is_some() { SizeHint::default() } else { self.body.size_hint() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(rows: &[(&'static str, &'static str)]) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in rows {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        clean(&mut headers, "/k/c").map(|()| headers)
+    }
+
+    #[test]
+    fn p08_redirects_stay_in_the_cluster() {
+        assert_eq!(cleaned(&[("location", "/api/v1/x/")]).unwrap()["location"], "/k/c/api/v1/x/");
+        for evil in ["https://evil/", "//evil/x", "/\\evil", "http://169.254.169.254/", "evil"] {
+            assert_eq!(cleaned(&[("location", evil)]).unwrap_err().code, Code::AgentError, "{evil}");
+        }
+    }
+
+    #[test]
+    fn pages_of_workloads_are_no_pages_of_the_hub() {
+        let headers = cleaned(&[("content-type", "text/html; charset=utf-8"), ("set-cookie", "a=b")]).unwrap();
+        assert_eq!(headers["content-security-policy"], "sandbox");
+        assert!(!headers.contains_key("set-cookie"));
+        assert!(!cleaned(&[("content-type", "application/json")]).unwrap().contains_key("content-security-policy"));
+    }
+}

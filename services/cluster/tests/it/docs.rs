@@ -1,0 +1,72 @@
+//! The description of the API and its page.
+
+use std::collections::BTreeSet;
+
+use roadstead_http_kit::Access;
+use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
+
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere() {
+    let rig = Rig::new().await;
+    assert_eq!(rig.get("/swagger", None).await.header("location"), "/swagger/index.html");
+    let index = rig.get("/swagger/index.html", None).await;
+    assert_eq!((index.status, index.header("content-type")), (200, "text/html"));
+    let policy = index.header("content-security-policy").to_owned();
+    assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+    assert!(!index.text.contains("<script>") && !index.text.contains("//unpkg") && !index.text.contains("https://"));
+    let names: Vec<&str> = index
+        .text
+        .split(['"', '\''])
+        .filter(|text| [".js", ".css", ".png"].iter().any(|end| text.ends_with(end)))
+        .map(|text| text.trim_start_matches("./"))
+        .collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let file = rig.get(&format!("/swagger/{name}"), None).await;
+        assert_eq!(file.status, 200, "{name}");
+    }
+    let initializer = rig.get("/swagger/swagger-initializer.js", None).await;
+    assert!(initializer.text.contains("/swagger/doc.json"), "{}", initializer.text);
+    for missing in ["/swagger/nothing.js", "/swagger/..%2fCargo.toml"] {
+        assert!(matches!(rig.get(missing, None).await.status, 400 | 404), "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_is_served() {
+    let rig = Rig::new().await;
+    for path in ["/swagger/doc.json", "/api/v1/openapi.json"] {
+        let document = rig.get(path, None).await;
+        assert_eq!((document.status, document.header("content-type")), (200, "application/json"));
+        assert!(document.json()["openapi"].as_str().unwrap().starts_with("3.1"));
+    }
+}
+
+#[test]
+fn every_route_is_described() {
+    let settings = Settings::load(ServiceRole::Up, None, &MapEnv::default()).unwrap();
+    let document = serde_json::to_value(roadstead_cluster::openapi()).unwrap();
+    let described: BTreeSet<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    // Aliases, pages, probes; and what the user service describes itself.
+    let elsewhere = |path: &str| {
+        ["/swagger", "/healthz", "/readyz", "/version", "/metrics", "/api/v1/openapi.json", "/.well-known/jwks.json"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
+            || (path.starts_with("/api/v3.0/") && !path.starts_with("/api/v3.0/cluster/"))
+    };
+    let routes: BTreeSet<String> = roadstead_cluster::routes(&settings)
+        .iter()
+        .filter(|row| row.access != Access::Delegated && !elsewhere(&row.path))
+        .map(|row| format!("{} {}", row.method, row.path))
+        .collect();
+    assert_eq!(routes, described);
+}

@@ -1,0 +1,56 @@
+//! What the user service answers itself.
+
+use serde_json::json;
+
+use crate::rig::Rig;
+
+#[tokio::test]
+async fn requests_go_on_with_their_sender() {
+    let rig = Rig::new().await;
+    for (method, path) in [
+        ("POST", "/api/v1/auth/login"),
+        ("POST", "/auth/token"),
+        ("GET", "/api/v1.0/users?skip=0&limit=100"),
+        ("DELETE", "/api-keys/7"),
+        ("POST", "/api/v1.0/api-keys/7/regenerate"),
+    ] {
+        let headers = [
+            ("x-request-id", "abc-1"),
+            ("x-forwarded-for", "9.9.9.9"),
+            ("cookie", "secret=1"),
+            ("x-roadstead-forwarded", "9.9.9.9 0 00"),
+            ("impersonate-user", "root"),
+        ];
+        let body = (method == "POST").then(|| json!({"username": "a"}));
+        let answer = rig.send_with(method, path, &headers, body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let seen = answer.json();
+        assert_eq!((seen["method"].as_str(), seen["target"].as_str()), (Some(method), Some(path)));
+        // The address rides signed; the user service believes nothing else.
+        assert_eq!((seen["client"].as_str(), seen["request_id"].as_str()), (Some("127.0.0.1"), Some("abc-1")));
+        let text = seen["headers"].to_string();
+        for stripped in ["cookie", "impersonate", "x-forwarded-for", "9.9.9.9"] {
+            assert!(!text.contains(stripped), "{stripped} in {text}");
+        }
+        assert!(method != "POST" || seen["body"] == "{\"username\":\"a\"}");
+        assert_eq!(answer.header("location"), "/next");
+        assert!(!answer.headers.contains_key("x-internal"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    let slashes = rig.send("POST", "/api/v1.0/api-keys//7/regenerate/", None, None).await;
+    assert_eq!(slashes.json()["target"], "/api/v1.0/api-keys/7/regenerate");
+    assert_eq!(rig.get("/.well-known/jwks.json", None).await.json()["keys"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn the_user_service_away_is_503() {
+    let rig = Rig::new().await;
+    let gone = roadstead_http_kit::bind("127.0.0.1", 0).unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    let client = roadstead_http_kit::forward::Forward::client(std::time::Duration::from_secs(2)).unwrap();
+    assert!(client.get(format!("http://{address}/")).send().await.is_err());
+    rig.tasks.stop();
+    // The fake user service ends with the tasks, and so does the door: nothing hangs.
+    rig.tasks.finish(std::time::Duration::from_secs(5)).await;
+}

@@ -1,0 +1,47 @@
+//! The doors: extra ports, metrics port, TLS.
+
+use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
+
+use crate::rig::Rig;
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn old_ports_and_a_metrics_port() {
+    let (one, two, metrics) = (free_port(), free_port(), free_port());
+    let ports = format!("{one},{two}");
+    let rig = Rig::env(&[("COMPAT_PORTS", &ports), ("ROADSTEAD_METRICS_PORT", &metrics.to_string())]).await;
+    assert_eq!(rig.service.addresses().len(), 3);
+    for port in [one, two] {
+        let url = format!("http://127.0.0.1:{port}/api/v3.0/cluster/agents/connected");
+        let answer = rig.http.get(url).header("x-api-key", &rig.operator.key).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    assert_eq!(rig.service.metrics_address().unwrap().port(), metrics);
+    let page = rig.http.get(format!("http://127.0.0.1:{metrics}/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("mckmt_http_requests_total"));
+    let other = rig.http.get(format!("http://127.0.0.1:{metrics}/api/v1/clusters")).send().await.unwrap();
+    assert_eq!(other.status(), 404);
+}
+
+#[tokio::test]
+async fn probes_tell_what_runs() {
+    let rig = Rig::new().await;
+    let version = rig.get("/version", None).await.json();
+    assert_eq!(version["service"], "cluster");
+    for field in ["version", "gitCommit", "buildDate"] {
+        assert!(version[field].is_string(), "{field}");
+    }
+    assert_eq!(rig.get("/healthz", None).await.status, 200);
+    assert_eq!(rig.get("/readyz", None).await.json()["status"], "ready");
+}
+
+#[test]
+fn metrics_can_be_switched_off() {
+    let env = MapEnv::new([("MCKMT_METRICS_ENABLED", "false")]);
+    let settings = Settings::load(ServiceRole::Up, None, &env).unwrap();
+    let rows = roadstead_cluster::routes(&settings);
+    assert!(!rows.iter().any(|row| row.path.ends_with("/metrics")));
+}

@@ -1,0 +1,24 @@
+//! The front door against an in-process bus and owners that are not real.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod authentication;
+mod authorization;
+mod clusters;
+mod docs;
+mod forwarding;
+mod join;
+mod listeners;
+mod metrics;
+mod owners;
+mod quotas;
+mod rig;
+mod seed_onboarding;
+mod seeds;

@@ -1,0 +1,106 @@
+//! A cluster without an agent of its own: the same agent runs in this process, over an in-memory connection. There is one
+//! path to a cluster, not two.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadstead_agent::Core;
+use roadstead_contracts::identity::Principal;
+use roadstead_contracts::ids::{AgentId, ClusterId};
+use roadstead_contracts::message::{Cluster, ClusterMode, RightsProfile};
+use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::OnFailure;
+use roadstead_tunnel::transport::pipe;
+use roadstead_tunnel::{Options, Role, start};
+
+use super::App;
+use crate::domain::{AgentKind, ClusterRef, cut_text};
+use crate::limits::KEYS_RETRY;
+use crate::session::{Arrival, attach};
+use crate::store::{NewAgent, NewCluster};
+
+/// Wait before a hosted agent that ended comes back.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(crate) async fn host(app: &Arc<App>, name: ClusterName, kubeconfig: &Path, owner: &Principal) -> Result<Cluster> {
+    let core = Core::from_kubeconfig(Some(kubeconfig), None).await.map_err(|fault| {
+        let shown = cut_text(&format!("{:#}", anyhow::Error::from(fault)));
+        Error::field(&["kubeconfig"], "value_error", format!("the kubeconfig cannot be used: {shown}"))
+    })?;
+    let cluster = cluster_named(app, name, owner).await?;
+    let agent = agent_of(app, cluster.id, owner).await?;
+    let (app, core, cluster_id) = (Arc::clone(app), Arc::new(core), cluster.id);
+    app.tasks
+        .clone()
+        .run("hosted-agent", OnFailure::Restart, move || serve(Arc::clone(&app), Arc::clone(&core), agent, cluster_id));
+    Ok(cluster)
+}
+
+async fn cluster_named(app: &App, name: ClusterName, owner: &Principal) -> Result<Cluster> {
+    let by = ClusterRef::Name(name.to_string());
+    if let Some(found) = app.store.find_cluster(&by, app.presence.cutoff()).await? {
+        if found.cluster.mode != ClusterMode::Hosted {
+            return Err(Error::new(
+                Code::Conflict,
+                format!("a cluster named {name} exists already and has its own agent"),
+            ));
+        }
+        return Ok(found.cluster);
+    }
+    let new = NewCluster {
+        id: app.ids.next(),
+        name,
+        description: String::new(),
+        labels: Labels::default(),
+        mode: ClusterMode::Hosted,
+        owner_id: owner.user_id,
+        owner_seq: owner.user_seq,
+        details: None,
+    };
+    let made = app.store.create_cluster(&new, None, &app.own_change()).await?;
+    app.relay.nudge();
+    Ok(made.cluster)
+}
+
+async fn agent_of(app: &App, cluster: ClusterId, owner: &Principal) -> Result<AgentId> {
+    let found = app.store.active_agent(cluster, app.presence.cutoff()).await?;
+    if let Some(found) = found.filter(|found| found.kind == AgentKind::Hosted) {
+        return Ok(found.id);
+    }
+    let new = NewAgent {
+        id: app.ids.next(),
+        cluster_id: Some(cluster),
+        owner_id: owner.user_id,
+        kind: AgentKind::Hosted,
+        profile: RightsProfile::default(),
+    };
+    Ok(app.store.create_agent(&new, &app.own_change()).await?.id)
+}
+
+/// Sessions of a hosted agent, one after the other, until the process stops or the agent is revoked.
+async fn serve(app: Arc<App>, core: Arc<Core>, agent: AgentId, cluster: ClusterId) -> anyhow::Result<()> {
+    let stopping = app.tasks.stopping();
+    while !stopping.is_cancelled() {
+        let Ok(keys) = app.keys.get() else {
+            tokio::time::sleep(KEYS_RETRY).await;
+            continue;
+        };
+        let Some(epoch) = app.presence.connect(agent).await? else {
+            tracing::info!("the agent {agent} of a hosted cluster was cut off");
+            return Ok(());
+        };
+        let (hub, end) = pipe();
+        attach(&app, Arrival { agent, cluster, epoch }, hub);
+        let (session, incoming) = start(end, Role::Agent, Options::default(), &app.tasks);
+        let served =
+            Arc::clone(&core).serve(session, incoming, keys.root.clone(), cluster.to_string(), &app.tasks).await;
+        tracing::info!("the session of the hosted agent {agent} ended: {served:?}");
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(AGAIN + app.ids.jitter(AGAIN)) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The caller's clusters with the seeds' extra fields, newest first.
+
+use roadstead_contracts::Result;
+use roadstead_contracts::identity::Action;
+use roadstead_contracts::message::{ListSeedClusters, PageRequest, SeedCluster};
+use roadstead_contracts::names::Labels;
+use roadstead_store::Window;
+
+use super::{App, require};
+use crate::domain::View;
+use crate::limits::SEED_LIST_MAX;
+
+pub(crate) async fn list_seed_clusters(app: &App, request: ListSeedClusters) -> Result<Vec<SeedCluster>> {
+    require(&request.principal, Action::ClustersRead)?;
+    let window = Window::of(&PageRequest { limit: SEED_LIST_MAX, ..PageRequest::default() })?;
+    let view = View::of(&request.principal);
+    let (records, total) = app.store.list_clusters(&view, &Labels::default(), window, app.presence.cutoff()).await?;
+    Ok(window.page(records, total, |record| record.cluster.seq).items.into_iter().map(SeedCluster::from).collect())
+}

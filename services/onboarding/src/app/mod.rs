@@ -1,0 +1,124 @@
+//! What the service does: one verb a file. [`App`] is what every verb has at hand.
+
+mod ask_agent;
+mod check_join_token;
+mod count_clusters;
+mod create_cluster;
+mod create_join_token;
+mod delete_cluster;
+mod enrol;
+mod generate_agent_id;
+mod get_cluster;
+mod get_namespaces;
+mod host;
+mod list_agents;
+mod list_clusters;
+mod list_join_tokens;
+mod list_seed_clusters;
+mod onboard_seed_cluster;
+mod open_stream;
+mod resolve_agent;
+mod revoke_agent;
+mod revoke_join_token;
+mod target;
+mod update_cluster;
+
+use std::sync::Arc;
+
+use roadstead_bus::{Bus, Incoming};
+use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::ids::{MessageId, ReplicaId};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_kv::Kv;
+use roadstead_runtime::config::Settings;
+use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
+use roadstead_store::OutboxRelay;
+use roadstead_telemetry::Metrics;
+use roadstead_telemetry::metrics::labels::Outcome;
+
+pub(crate) use ask_agent::{Asker, Question};
+pub(crate) use check_join_token::check_join_token;
+pub(crate) use count_clusters::count_clusters;
+pub(crate) use create_cluster::create_cluster;
+pub(crate) use create_join_token::{create_join_token, new_token};
+pub(crate) use delete_cluster::delete_cluster;
+pub(crate) use enrol::enrol;
+pub(crate) use generate_agent_id::generate_agent_id;
+pub(crate) use get_cluster::get_cluster;
+pub(crate) use get_namespaces::{ask_namespaces, get_namespaces, get_namespaces_here};
+pub(crate) use host::host;
+pub(crate) use list_agents::list_agents;
+pub(crate) use list_clusters::list_clusters;
+pub(crate) use list_join_tokens::list_join_tokens;
+pub(crate) use list_seed_clusters::list_seed_clusters;
+pub(crate) use onboard_seed_cluster::onboard_seed_cluster;
+pub(crate) use open_stream::locate_agent;
+pub(crate) use resolve_agent::resolve_agent;
+pub(crate) use revoke_agent::revoke_agent;
+pub(crate) use revoke_join_token::revoke_join_token;
+pub(crate) use target::agent_by_id;
+pub(crate) use update_cluster::update_cluster;
+
+use crate::domain::{ClusterRecord, ClusterRef};
+use crate::session::{Keys, Presence, Registry};
+use crate::store::{Change, Store};
+
+/// What every verb has at hand.
+pub(crate) struct App {
+    pub store: Arc<dyn Store>,
+    pub relay: OutboxRelay,
+    pub bus: Bus,
+    pub kv: Arc<dyn Kv>,
+    pub clock: SharedClock,
+    pub ids: Ids,
+    pub tasks: Tasks,
+    pub metrics: Metrics,
+    pub settings: Arc<Settings>,
+    pub replica: ReplicaId,
+    /// Where other members of the mesh reach this replica's agents; `None` in one process.
+    pub replica_address: Option<String>,
+    pub sessions: Registry,
+    pub presence: Presence,
+    pub keys: Keys,
+    pub keys_ready: ReadyPart,
+}
+
+impl App {
+    /// A change on behalf of a message.
+    pub(crate) fn change(&self, incoming: &Incoming) -> Change {
+        let message = roadstead_contracts::ids::parse_hyphenated(&incoming.message_id).ok();
+        Change {
+            message: message.map(<MessageId as roadstead_contracts::ids::TypedId>::from_uuid),
+            at: self.clock.now(),
+            ids: self.ids.clone(),
+        }
+    }
+
+    /// A change of the service's own accord.
+    pub(crate) fn own_change(&self) -> Change {
+        Change { message: None, at: self.clock.now(), ids: self.ids.clone() }
+    }
+
+    /// Counts an agent that knocked.
+    pub(crate) fn count_handshake(&self, outcome: &'static str) {
+        self.metrics.agent_handshakes.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A cluster that exists for the caller; anything else is "not found" (reliability row R10).
+    pub(crate) async fn visible_cluster(&self, principal: &Principal, text: &str) -> Result<ClusterRecord> {
+        let missing = || Error::not_found("Cluster not found");
+        let by = short(text).and_then(ClusterRef::parse).ok_or_else(missing)?;
+        let record = self.store.find_cluster(&by, self.presence.cutoff()).await?.ok_or_else(missing)?;
+        if principal.can_see(record.cluster.id, record.cluster.owner_id) { Ok(record) } else { Err(missing()) }
+    }
+}
+
+/// Refuses what no role of the caller allows. Asked after visibility: 403 for what is seen, 404 for what is not.
+pub(crate) fn require(principal: &Principal, action: Action) -> Result<()> {
+    if principal.allows(action) { Ok(()) } else { Err(Code::Forbidden.into()) }
+}
+
+/// A reference that is short enough to be looked at.
+fn short(text: &str) -> Option<&str> {
+    Some(text).filter(|text| text.len() <= crate::limits::REFERENCE_MAX)
+}

@@ -1,0 +1,14 @@
+//! The cluster and the active agent behind a target.
+
+use roadstead_contracts::Result;
+use roadstead_contracts::identity::Action;
+use roadstead_contracts::message::{Agent, ResolveAgent};
+
+use super::target::agent_of;
+use super::{App, require};
+
+pub(crate) async fn resolve_agent(app: &App, request: ResolveAgent) -> Result<Agent> {
+    let record = agent_of(app, &request.principal, &request.target).await?;
+    require(&request.principal, Action::ClustersRead)?;
+    Ok(record.agent)
+}

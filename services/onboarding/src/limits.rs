@@ -1,0 +1,81 @@
+//! The service's bounds, each with its reason. What an operator may change is in the settings (`agents.*`).
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+/// An agent counts as connected while its replica was seen this recently: three refreshes, and owner changes are
+/// noticed within the 10 s of reliability row F18.
+pub(crate) const REPLICA_LIFE: TimeDelta = TimeDelta::seconds(10);
+/// How often a replica says that it lives.
+pub(crate) const REPLICA_REFRESH: Duration = Duration::from_secs(3);
+/// A replica that could not say so for this long may have been swept: it takes its sessions back.
+pub(crate) const REPLICA_GAP: Duration = Duration::from_secs(8);
+/// Changes of presence in one transaction.
+pub(crate) const BATCH_ROWS: usize = 256;
+/// How long the first change of a batch waits for others: invisible beside a handshake, and 10,000 agents that come
+/// back at once become 40 transactions.
+pub(crate) const BATCH_WAIT: Duration = Duration::from_millis(20);
+/// Changes of presence that may wait: two heartbeats' worth of a busy second. When it is full, connects wait and
+/// heartbeats are dropped and counted.
+pub(crate) const PRESENCE_QUEUE: usize = 4_096;
+/// Wait before presence is written again after the database was away.
+pub(crate) const PRESENCE_RETRY: Duration = Duration::from_millis(500);
+/// Longest wait of a connecting agent for its epoch; then it is told to come back.
+pub(crate) const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// A heartbeat that says nothing new is stored this often: the replica's life already says that the agent is there.
+pub(crate) const BEAT_STORE_EVERY: TimeDelta = TimeDelta::seconds(30);
+/// Requests to one agent at once; more are told `agent_busy`.
+pub(crate) const AGENT_IN_FLIGHT: u32 = 64;
+/// Streams to one agent at once, of all callers: what the agent itself takes.
+pub(crate) const AGENT_STREAMS: usize = 2_048;
+/// How long a caller waits for an agent that is just coming back: a redial with back-off takes about two seconds.
+pub(crate) const RECONNECT_WAIT: Duration = Duration::from_secs(5);
+/// When a caller should look for such an agent again.
+pub(crate) const COME_BACK_SECONDS: u32 = 1;
+/// Connections of other members of the mesh: each front door holds a few.
+pub(crate) const RELAY_CONNECTIONS: usize = 1_024;
+/// Longest handshake of such a connection.
+pub(crate) const RELAY_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Pause when no connection can be accepted: out of descriptors, some will come free.
+pub(crate) const RELAY_PAUSE: Duration = Duration::from_millis(100);
+/// Sessions taken back in one statement.
+pub(crate) const RECLAIM_ROWS: usize = 1_000;
+/// Receipts of changes are kept this long: longer than any message lives on a queue.
+pub(crate) const RECEIPT_LIFE: TimeDelta = TimeDelta::hours(24);
+/// How often the signing keys are asked for; agents keep the old ones meanwhile.
+pub(crate) const KEYS_REFRESH: Duration = Duration::from_secs(30);
+/// The same until there are any: nobody can connect before.
+pub(crate) const KEYS_RETRY: Duration = Duration::from_millis(500);
+/// Deadline of a question to the user service.
+pub(crate) const ASK_USER: Duration = Duration::from_secs(5);
+/// Handshakes looked at at once. Each costs a signature check and a look-up, so more would only wait on the cores.
+pub(crate) const HANDSHAKES: usize = 256;
+/// Assertions remembered until they end: the admitted rate times their life, with room.
+pub(crate) const REPLAY_MAX: usize = 128 * 1024;
+/// When agents that are turned away should come back, seconds; they add jitter of their own.
+pub(crate) const TURNED_AWAY_SECONDS: u32 = 2;
+/// Agents told to leave by a stopping replica come back within this time, spread evenly.
+pub(crate) const MOVE_SPREAD: Duration = Duration::from_secs(5);
+/// How long a stopping replica waits for agents to leave by themselves.
+pub(crate) const MOVE_WAIT: Duration = Duration::from_secs(2);
+/// Largest body of an enrolment: 64 labels of the longest form are 25 KB.
+pub(crate) const ENROL_BODY_MAX: usize = 64 * 1024;
+/// Longest description of a cluster, bytes.
+pub(crate) const DESCRIPTION_MAX: usize = 2_048;
+/// Longest id or name in a request; no cluster or agent has one of more than 63 bytes.
+pub(crate) const REFERENCE_MAX: usize = 128;
+/// Longest `request_id` of a peer of the seeds that is sent back.
+pub(crate) const PEER_REQUEST_ID_MAX: usize = 256;
+/// Clusters in the seeds' list, which has no pages.
+pub(crate) const SEED_LIST_MAX: u32 = 1_000;
+/// Longest text message from an agent of the seeds: as much as from one of ours.
+pub(crate) const SEED_TEXT_MAX: usize = roadstead_contracts::agent::VERB_ANSWER_MAX;
+/// Silence after which an agent of the seeds is asked by a ping.
+pub(crate) const SEED_PING_EVERY: Duration = Duration::from_secs(8);
+/// Messages of an agent of the seeds that may make no sense before it is cut off (reliability row W06).
+pub(crate) const SEED_OFFENCES_MAX: u32 = 3;
+/// Longest drain: within the grace period of 20 s, with room for what comes after it.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(12);
+/// How often a draining replica looks whether its agents are gone.
+pub(crate) const DRAIN_LOOK: Duration = Duration::from_millis(50);

@@ -1,0 +1,210 @@
+//! The wiring: what the service is given, how it is built and started.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use roadstead_auth::mesh::MeshKey;
+use roadstead_auth::mesh_tls::MeshTls;
+use roadstead_bus::Bus;
+use roadstead_contracts::identity::Principal;
+use roadstead_contracts::message::Cluster;
+use roadstead_contracts::names::ClusterName;
+use roadstead_http_kit::tls::{Certificate, Files};
+use roadstead_kv::Kv;
+use roadstead_runtime::config::Settings;
+use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
+use roadstead_store::{Opened, OutboxRelay};
+use roadstead_telemetry::Metrics;
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::drain::drain_when_stopping;
+use crate::http::Door;
+use crate::session::{Keys, Presence, PresenceQueue, Registry, keep_keys, keep_replica, refresh, write_presence};
+use crate::store::Store;
+
+/// What the service is given.
+#[derive(Clone)]
+pub struct Deps {
+    /// The bus, as a member named [`crate::NAME`].
+    pub bus: Bus,
+    /// The service's own database.
+    pub database: Opened,
+    /// Small shared values.
+    pub kv: Arc<dyn Kv>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Ids and randomness.
+    pub ids: Ids,
+    /// Where its tasks run.
+    pub tasks: Tasks,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Where its parts say how they are.
+    pub readiness: Readiness,
+    /// Signs what services say to each other; the bus has it already.
+    pub mesh_key: MeshKey,
+    /// The settings of the process.
+    pub settings: Arc<Settings>,
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deps").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+/// The service, built and not yet served.
+pub struct Service {
+    app: Arc<App>,
+    door: Arc<Door>,
+    address: SocketAddr,
+    certificate: Option<Arc<Certificate>>,
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// What [`Service::start`] sets going.
+struct Waiting {
+    listener: TcpListener,
+    /// Where other members of the mesh come for streams; none in one process.
+    relay: Option<(TcpListener, MeshTls)>,
+    presence: PresenceQueue,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+/// Brings the schema up to date and binds the agents' listener. Nothing is served before [`Service::start`].
+pub async fn build(deps: Deps) -> anyhow::Result<Service> {
+    let Deps { bus, database, kv, clock, ids, tasks, metrics, readiness, mesh_key: _, settings } = deps;
+    let migrator = roadstead_store::migrations!("onboarding");
+    migrator.up(&database).await.context("failed to bring the onboarding database up to date")?;
+    let store: Arc<dyn Store> = roadstead_store::share!(database => dyn Store);
+    let server = &settings.server;
+    let listener = TcpListener::bind((server.agent_host, server.agent_port))
+        .await
+        .with_context(|| format!("failed to listen on {}:{} for agents", server.agent_host, server.agent_port))?;
+    let address = listener.local_addr().context("the agents' listener has no address")?;
+    let certificate = if settings.tls.enabled {
+        let files = Files { key: settings.tls.key_file.clone(), certificate: settings.tls.cert_file.clone() };
+        Some(
+            Certificate::watch(files, Arc::clone(&clock), &tasks)
+                .context("failed to read the certificate of the agents' door")?,
+        )
+    } else {
+        None
+    };
+    let relay = if database.is_shared() { relay_listener(&settings).await? } else { None };
+    let replica_address = match &relay {
+        Some((listener, _)) => Some(crate::relay::advertised(&settings, listener.local_addr()?).await?),
+        None => None,
+    };
+    let (presence, queue) = Presence::new(Arc::clone(&clock));
+    let replica = bus.replica();
+    let app = Arc::new(App {
+        store,
+        relay: OutboxRelay::new(database.clone(), Arc::clone(&clock)),
+        bus,
+        kv,
+        clock,
+        ids,
+        tasks,
+        metrics,
+        settings,
+        replica,
+        replica_address,
+        sessions: Registry::new(),
+        presence,
+        keys: Keys::default(),
+        keys_ready: readiness.register("identity_keys"),
+    });
+    if !database.is_shared() {
+        // Nobody else uses this file: whoever was connected, was connected to a process that is gone.
+        let everyone = app.clock.now() + chrono::TimeDelta::days(365);
+        let swept = app.store.sweep(everyone, chrono::DateTime::UNIX_EPOCH, &app.own_change()).await;
+        swept.context("failed to clear the presence of the last process")?;
+    }
+    refresh(&app).await.context("failed to take this replica's place in the database")?;
+    let door = Door::new(Arc::clone(&app), readiness);
+    let waiting = Mutex::new(Some(Waiting { listener, relay, presence: queue }));
+    Ok(Service { app, door, address, certificate, waiting })
+}
+
+/// The listener for the other members of a mesh.
+async fn relay_listener(settings: &Settings) -> anyhow::Result<Option<(TcpListener, MeshTls)>> {
+    let Some(secret) = &settings.mesh.secret else { return Ok(None) };
+    let server = &settings.server;
+    let tls = MeshTls::derive(secret).context("the mesh secret gives no certificates")?;
+    let listener = TcpListener::bind((server.replica_host, server.replica_port))
+        .await
+        .with_context(|| format!("failed to listen on {}:{} for the mesh", server.replica_host, server.replica_port))?;
+    Ok(Some((listener, tls)))
+}
+
+impl Service {
+    /// Address of the agents' door.
+    pub fn agent_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Agents connected to this replica.
+    pub fn sessions(&self) -> usize {
+        self.app.sessions.len()
+    }
+
+    /// Streams to the agents of this process.
+    pub fn streams(&self) -> crate::Streams {
+        crate::Streams(Arc::clone(&self.app))
+    }
+
+    /// Hosts an agent in this process for a cluster that a kubeconfig reaches: made on the first call, taken up again on
+    /// later ones.
+    pub async fn host(
+        &self,
+        name: ClusterName,
+        kubeconfig: &Path,
+        owner: &Principal,
+    ) -> roadstead_contracts::Result<Cluster> {
+        crate::app::host(&self.app, name, kubeconfig, owner).await
+    }
+
+    /// Opens the doors. A second call does nothing.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Waiting { listener, relay, mut presence }) = waiting else { return Ok(()) };
+        let app = &self.app;
+        let tasks = &app.tasks;
+        let writer = Arc::clone(app);
+        // It must outlive the sessions that end with the process, and not hold the stop up.
+        tasks.support("presence", async move {
+            let App { store, presence: sender, ids, relay, replica, .. } = &*writer;
+            write_presence(&mut presence, &**store, *replica, sender, ids, relay).await;
+        });
+        let bus = app.bus.clone();
+        app.relay.start(tasks, move |event| {
+            let bus = bus.clone();
+            async move { bus.emit(&event).await }
+        });
+        tasks.spawn("replica", keep_replica(Arc::clone(app)));
+        tasks.spawn("identity-keys", keep_keys(Arc::clone(app)));
+        tasks.spawn("drain", drain_when_stopping(Arc::clone(app)));
+        crate::bus::serve(app).await.context("failed to open the queue doors")?;
+        if let Some((listener, tls)) = relay {
+            tasks.spawn("relay", crate::relay::serve(Arc::clone(app), listener, tls));
+        }
+        let (door, certificate, serving) = (Arc::clone(&self.door), self.certificate.clone(), tasks.clone());
+        tasks.spawn("agents-door", async move {
+            if let Err(fault) = crate::http::serve(door, listener, certificate, serving.clone()).await {
+                tracing::error!("the agents' door failed, stopping: {fault:#}");
+                serving.stop();
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! The service's SQL. One trait for each noun, one body for both databases.
+//!
+//! `$1` of every query that shows connections is the cutoff: an agent counts as connected when its replica was seen after
+//! it. Ids inside JSON parameters are 32 hex digits, which both databases read as a UUID.
+
+mod agents;
+mod clusters;
+mod enrol;
+mod locate;
+mod presence;
+mod receipts;
+mod rows;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use roadstead_contracts::event::{Event, Fact};
+use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, MessageId, ReplicaId, UserId};
+use roadstead_contracts::message::{
+    Cluster, ClusterCount, ClusterMode, NewJoinToken, RightsProfile, SeedClusterDetails,
+};
+use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_runtime::Ids;
+use roadstead_store::{Result, Window};
+
+use crate::domain::{AgentKind, AgentRecord, ClusterRecord, ClusterRef, TokenRecord, View, Whereabouts};
+
+pub(crate) use enrol::{EnrolOutcome, Enrolment};
+pub(crate) use presence::{Batch, Beat};
+
+/// A change: when, on whose message, and where its events get their ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// The message that asked, so that a second delivery finds the first one's answer.
+    pub message: Option<MessageId>,
+    /// Now.
+    pub at: DateTime<Utc>,
+    /// Source of ids.
+    pub ids: Ids,
+}
+
+impl Change {
+    fn event(&self, fact: Fact) -> Event {
+        Event { id: self.ids.next(), at: self.at, fact }
+    }
+}
+
+/// A cluster to make.
+#[derive(Debug, Clone)]
+pub(crate) struct NewCluster {
+    pub id: ClusterId,
+    pub name: ClusterName,
+    pub description: String,
+    pub labels: Labels,
+    pub mode: ClusterMode,
+    pub owner_id: UserId,
+    pub owner_seq: i64,
+    pub details: Option<SeedClusterDetails>,
+}
+
+/// A join token to make.
+#[derive(Debug, Clone)]
+pub(crate) struct NewToken {
+    pub token: NewJoinToken,
+    pub cluster_id: Option<ClusterId>,
+    pub owner_id: UserId,
+    pub owner_seq: i64,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What to change of a cluster.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ClusterPatch {
+    pub name: Option<ClusterName>,
+    pub description: Option<String>,
+    pub labels: Option<Labels>,
+}
+
+/// An agent to make without enrolment: of the seeds, or hosted.
+#[derive(Debug, Clone)]
+pub(crate) struct NewAgent {
+    pub id: AgentId,
+    pub cluster_id: Option<ClusterId>,
+    pub owner_id: UserId,
+    pub kind: AgentKind,
+    pub profile: RightsProfile,
+}
+
+#[async_trait]
+pub(crate) trait ClusterStore: Send + Sync {
+    async fn list_clusters(
+        &self,
+        view: &View,
+        labels: &Labels,
+        window: Window,
+        cutoff: DateTime<Utc>,
+    ) -> Result<(Vec<ClusterRecord>, u64)>;
+    async fn find_cluster(&self, by: &ClusterRef, cutoff: DateTime<Utc>) -> Result<Option<ClusterRecord>>;
+    /// A taken name is a conflict of `clusters_name_key`.
+    async fn create_cluster(
+        &self,
+        new: &NewCluster,
+        token: Option<&NewToken>,
+        change: &Change,
+    ) -> Result<ClusterRecord>;
+    async fn update_cluster(
+        &self,
+        id: ClusterId,
+        patch: &ClusterPatch,
+        cutoff: DateTime<Utc>,
+        change: &Change,
+    ) -> Result<Option<ClusterRecord>>;
+    /// Removes it with its agents and tokens; answers the agents. `None`: it was gone already.
+    async fn delete_cluster(&self, shown: &Cluster, change: &Change) -> Result<Option<Vec<AgentId>>>;
+    async fn count_clusters(&self, cutoff: DateTime<Utc>) -> Result<Vec<ClusterCount>>;
+}
+
+#[async_trait]
+pub(crate) trait TokenStore: Send + Sync {
+    async fn list_tokens(&self, view: &View, window: Window) -> Result<(Vec<(i64, TokenRecord)>, u64)>;
+    async fn find_token(&self, id: JoinTokenId) -> Result<Option<TokenRecord>>;
+    async fn create_token(&self, new: &NewToken, change: &Change) -> Result<TokenRecord>;
+    async fn revoke_token(&self, id: JoinTokenId, change: &Change) -> Result<Option<TokenRecord>>;
+}
+
+#[async_trait]
+pub(crate) trait EnrolStore: Send + Sync {
+    /// Spends a use and registers the key, or does nothing at all.
+    async fn enrol(&self, enrolment: &Enrolment, change: &Change) -> Result<EnrolOutcome>;
+}
+
+#[async_trait]
+pub(crate) trait AgentStore: Send + Sync {
+    async fn list_agents(
+        &self,
+        view: &View,
+        connected_only: bool,
+        window: Window,
+        cutoff: DateTime<Utc>,
+    ) -> Result<(Vec<(i64, AgentRecord)>, u64)>;
+    async fn find_agent(&self, id: AgentId, cutoff: DateTime<Utc>) -> Result<Option<AgentRecord>>;
+    /// The connected agent of a cluster, or the one that was there last.
+    async fn active_agent(&self, cluster: ClusterId, cutoff: DateTime<Utc>) -> Result<Option<AgentRecord>>;
+    async fn create_agent(&self, new: &NewAgent, change: &Change) -> Result<AgentRecord>;
+    /// Makes a cluster for an agent of the seeds that has none.
+    async fn onboard(&self, agent: AgentId, new: &NewCluster, change: &Change) -> Result<ClusterRecord>;
+    /// Stores what an agent of the seeds says about the cluster that it has.
+    async fn describe(
+        &self,
+        cluster: ClusterId,
+        details: &SeedClusterDetails,
+        cutoff: DateTime<Utc>,
+        change: &Change,
+    ) -> Result<Option<ClusterRecord>>;
+    async fn revoke_agent(&self, id: AgentId, change: &Change) -> Result<Option<AgentRecord>>;
+}
+
+#[async_trait]
+pub(crate) trait PresenceStore: Send + Sync {
+    /// Disconnects, connects and heartbeats in one transaction; answers the epochs of those that are connected now.
+    /// Agents that are unknown or revoked are missing from the answer.
+    async fn apply(&self, batch: &Batch, replica: ReplicaId, change: &Change) -> Result<Vec<(AgentId, i64)>>;
+    /// Says that a replica is alive; answers the database's time.
+    async fn see_replica(&self, replica: ReplicaId, address: Option<&str>, now: DateTime<Utc>)
+    -> Result<DateTime<Utc>>;
+    /// Takes sessions back after the database was away; answers those that are still this replica's.
+    async fn reclaim(&self, sessions: &[(AgentId, i64)], replica: ReplicaId) -> Result<Vec<AgentId>>;
+    /// Disconnects the agents of replicas that are gone, and forgets old receipts; answers how many agents.
+    async fn sweep(&self, cutoff: DateTime<Utc>, receipts_before: DateTime<Utc>, change: &Change) -> Result<usize>;
+    /// Takes a replica out, with its agents: it stops.
+    async fn leave(&self, replica: ReplicaId, change: &Change) -> Result<usize>;
+}
+
+#[async_trait]
+pub(crate) trait LocateStore: Send + Sync {
+    /// Where the session of a cluster's agent is; `None` when the cluster has no agent that carries streams.
+    async fn locate(&self, cluster: ClusterId, cutoff: DateTime<Utc>) -> Result<Option<Whereabouts>>;
+}
+
+#[async_trait]
+pub(crate) trait ReceiptStore: Send + Sync {
+    /// The answer to a change that was done already.
+    async fn reply_of(&self, message: MessageId) -> Result<Option<serde_json::Value>>;
+}
+
+/// Everything the service stores.
+pub(crate) trait Store:
+    ClusterStore + TokenStore + EnrolStore + AgentStore + PresenceStore + LocateStore + ReceiptStore
+{
+}
+
+impl<T: ClusterStore + TokenStore + EnrolStore + AgentStore + PresenceStore + LocateStore + ReceiptStore> Store for T {}
+
+/// Ids of one kind as a JSON list.
+fn hex_list<T: roadstead_contracts::ids::TypedId>(ids: impl IntoIterator<Item = T>) -> Vec<String> {
+    ids.into_iter().map(|id| id.uuid().simple().to_string()).collect()
+}

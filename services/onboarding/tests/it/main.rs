@@ -1,0 +1,23 @@
+//! The service as the others see it: over an in-process bus and its own listener, on SQLite.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod agent;
+mod connect;
+mod enrolment;
+mod fleet;
+mod registry;
+mod replicas;
+mod rig;
+mod seeds;
+mod sessions;
+mod tokens;
+mod wire;

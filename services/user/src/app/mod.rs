@@ -1,0 +1,167 @@
+//! What the service does, one verb a file. [`App`] is what they all work with.
+
+mod authenticate;
+mod authenticate_peer;
+mod change_api_key;
+mod change_password;
+mod change_user;
+mod create_api_key;
+mod delete_user;
+mod end_session;
+mod first_admin;
+mod grant_cluster;
+mod identify_peer;
+mod last_used;
+mod list_api_keys;
+mod list_sessions;
+mod list_users;
+mod login;
+mod principal;
+mod prune;
+mod refresh;
+mod regenerate_api_key;
+mod register;
+mod revoke_api_key;
+mod session_tokens;
+mod set_password;
+mod show_user;
+mod throttle;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use roadstead_auth::password::Hasher;
+use roadstead_contracts::event::{Event, Fact};
+use roadstead_contracts::{Code, Error};
+use roadstead_kv::{Kv, MemoryKv};
+use roadstead_runtime::{Ids, Secret, SharedClock};
+use roadstead_store::OutboxRelay;
+use roadstead_telemetry::Metrics;
+use roadstead_telemetry::metrics::labels::Authentication;
+
+pub use authenticate::KeyFault;
+pub use change_user::UserPatch;
+pub use first_admin::FirstStart;
+pub use register::Registration;
+pub use session_tokens::Issued;
+
+use crate::keys::Keys;
+use crate::options::Options;
+use crate::store::Store;
+
+/// Everything a verb needs.
+pub struct App {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) kv: Arc<dyn Kv>,
+    // Stands in for the shared one when that is away: a login limit must not depend on Redis.
+    local: MemoryKv,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) options: Options,
+    pub(crate) clock: SharedClock,
+    ids: Ids,
+    hasher: Hasher,
+    outbox: OutboxRelay,
+    last_used: last_used::LastUsed,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("App")
+    }
+}
+
+/// Where the parts of an [`App`] come from.
+pub struct Parts {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// Quotas that replicas share.
+    pub kv: Arc<dyn Kv>,
+    /// Keys.
+    pub keys: Arc<Keys>,
+    /// Options.
+    pub options: Options,
+    /// Time.
+    pub clock: SharedClock,
+    /// Ids and randomness.
+    pub ids: Ids,
+    /// Passwords.
+    pub hasher: Hasher,
+    /// Events.
+    pub outbox: OutboxRelay,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let local = MemoryKv::new(SharedClock::clone(&parts.clock));
+        Self {
+            store: parts.store,
+            kv: parts.kv,
+            local,
+            keys: parts.keys,
+            options: parts.options,
+            clock: parts.clock,
+            ids: parts.ids,
+            hasher: parts.hasher,
+            outbox: parts.outbox,
+            last_used: last_used::LastUsed::default(),
+            metrics: parts.metrics,
+        }
+    }
+
+    fn event(&self, fact: Fact, at: DateTime<Utc>) -> Event {
+        Event { id: self.ids.next(), at, fact }
+    }
+
+    /// Counts a credential that was looked at.
+    fn count(&self, credential: &'static str, accepted: bool) {
+        let outcome = if accepted { "accepted" } else { "refused" };
+        self.metrics.authentications.get_or_create(&Authentication { credential, outcome }).inc();
+    }
+
+    /// Hashes a password that the rules allow.
+    async fn hash(&self, password: Secret) -> Result<String, Error> {
+        self.hasher.hash(password).await.map_err(password_fault)
+    }
+}
+
+/// Seconds after which a repeat finds room again: the whole queue of passwords is worked off in about that.
+const BUSY_RETRY: u32 = 2;
+
+fn password_fault(fault: roadstead_auth::Error) -> Error {
+    if fault == roadstead_auth::Error::Busy {
+        return Error::new(Code::Unavailable, "too many logins at once, try again").retry_after(BUSY_RETRY);
+    }
+    tracing::error!("a password could not be hashed: {fault}");
+    Code::Internal.into()
+}
+
+fn key_fault(fault: roadstead_auth::Error) -> Error {
+    tracing::error!("a token could not be signed: {fault}");
+    Code::Internal.into()
+}
+
+/// A refused credential. What exactly is wrong with it is not told.
+fn invalid_credential() -> Error {
+    Error::of(Code::InvalidCredential)
+}
+
+/// MCKMT's words.
+const NAME_TAKEN: &str = "username already exists";
+
+/// Breaches of unique rules in the seeds' words.
+fn taken(fault: roadstead_store::Error) -> Error {
+    for (rule, words) in [
+        ("users_username_key", NAME_TAKEN),
+        ("users_email_key", "email already exists"),
+        ("api_keys_user_id_name_key", "API key with this name already exists"),
+    ] {
+        if fault.is_conflict(rule) {
+            return Error::new(Code::Conflict, words);
+        }
+    }
+    fault.into()
+}

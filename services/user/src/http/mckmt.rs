@@ -1,0 +1,273 @@
+//! MCKMT's `/api/v1/auth/*` (seeds-wire §1.2), with what did not work there working.
+
+use actix_web::{HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
+use roadstead_contracts::identity::CredentialKind;
+use roadstead_contracts::{Code, Error};
+use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext};
+use roadstead_runtime::Secret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::shapes::{MckmtUser, Message, Problem};
+use super::{Shared, read};
+use crate::app::{Issued, Registration};
+
+/// Ways to log in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Methods {
+    /// The ways.
+    pub(super) methods: Vec<LoginMethod>,
+}
+
+/// A way to log in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LoginMethod {
+    /// `password`.
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    /// Name.
+    pub(super) name: &'static str,
+    /// What it is.
+    pub(super) description: &'static str,
+    /// Whether it may be used.
+    pub(super) enabled: bool,
+    /// Where.
+    pub(super) url: &'static str,
+}
+
+/// Body of register. Other fields (`roles`, `id`, `is_active`…) are not looked at.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Register {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<Secret>,
+}
+
+/// Answer of register.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Registered {
+    /// The account.
+    pub(super) user: MckmtUser,
+}
+
+/// Body of login.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Login {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<Secret>,
+}
+
+/// Answer of login and refresh.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Tokens {
+    /// Access token.
+    pub(super) access_token: String,
+    /// Refresh token.
+    pub(super) refresh_token: String,
+    /// When the access token ends.
+    pub(super) expires_at: DateTime<Utc>,
+    /// Seconds until then.
+    pub(super) expires_in: u64,
+    /// `Bearer`.
+    pub(super) token_type: &'static str,
+    /// The session.
+    pub(super) session_id: String,
+    /// The account; after login only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<MckmtUser>,
+}
+
+/// Body of refresh.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Refresh {
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<Secret>,
+}
+
+/// Body of change-password.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ChangePassword {
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    current_password: Option<Secret>,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Password)]
+    new_password: Option<Secret>,
+}
+
+/// The caller's account.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Profile {
+    id: String,
+    username: String,
+    email: String,
+    auth_source: String,
+    roles: Vec<&'static str>,
+    active: bool,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// How one can log in here.
+#[utoipa::path(
+    get, path = "/api/v1/auth/methods", tag = "auth", operation_id = "authMethods", security(()),
+    responses((status = 200, description = "Ways to log in", body = Methods))
+)]
+pub(super) async fn methods(app: Shared) -> HttpResponse {
+    let password = LoginMethod {
+        kind: "password",
+        name: "Password",
+        description: "Log in with user name and password",
+        enabled: app.options.password_login,
+        url: "/api/v1/auth/login",
+    };
+    HttpResponse::Ok().json(Methods { methods: vec![password] })
+}
+
+/// Makes an account, where registration is open; with the header `X-Bootstrap-Token` the first admin.
+#[utoipa::path(
+    post, path = "/api/v1/auth/register", tag = "auth", operation_id = "register", security(()),
+    params(("X-Bootstrap-Token" = Option<String>, Header, description = "Makes the first admin")),
+    request_body = Register,
+    responses(
+        (status = 201, description = "Made", body = Registered),
+        (status = 400, description = "A field is wrong", body = Problem),
+        (status = 403, description = "Registration is closed", body = Problem),
+        (status = 409, description = "Name or address is taken", body = Problem)
+    )
+)]
+pub(super) async fn register(app: Shared, request: HttpRequest, Json(body): Json<Register>) -> ApiResult {
+    let wanted = Registration {
+        username: read::required("username", body.username, String::is_empty)?,
+        email: read::required("email", body.email, String::is_empty)?,
+        password: read::required("password", body.password, Secret::is_empty)?,
+        first_name: None,
+        last_name: None,
+    };
+    let user = match read::bootstrap_token(&request)? {
+        Some(token) => app.register_admin(wanted, &token).await?,
+        None => app.register(wanted).await?,
+    };
+    Ok(HttpResponse::Created().json(Registered { user: user.into() }))
+}
+
+/// Logs in with a password.
+#[utoipa::path(
+    post, path = "/api/v1/auth/login", tag = "auth", operation_id = "login", security(()),
+    request_body = Login,
+    responses(
+        (status = 200, description = "Logged in", body = Tokens),
+        (status = 400, description = "A field is missing", body = Problem),
+        (status = 401, description = "Name or password is wrong", body = Problem),
+        (status = 429, description = "Too many tries", body = Problem)
+    )
+)]
+pub(super) async fn login(
+    app: Shared,
+    request: HttpRequest,
+    context: RequestContext,
+    Json(body): Json<Login>,
+) -> ApiResult {
+    let name = read::required("username", body.username, String::is_empty)?;
+    let password = read::required("password", body.password, Secret::is_empty)?;
+    let origin = read::origin(&request, &context);
+    let issued = app.login(&name, password, context.client, origin).await;
+    let issued = issued.map_err(|error| read::login_fault(&request, error))?;
+    Ok(HttpResponse::Ok().json(tokens(issued, true)))
+}
+
+/// Gives a new pair of tokens for a refresh token, which is spent by it.
+#[utoipa::path(
+    post, path = "/api/v1/auth/refresh", tag = "auth", operation_id = "refresh", security(()),
+    request_body = Refresh,
+    responses(
+        (status = 200, description = "A new pair", body = Tokens),
+        (status = 400, description = "The token is missing", body = Problem),
+        (status = 401, description = "Not a good refresh token, or one used twice", body = Problem)
+    )
+)]
+pub(super) async fn refresh(app: Shared, Json(body): Json<Refresh>) -> ApiResult {
+    let token = read::required("refresh_token", body.refresh_token, Secret::is_empty)?;
+    Ok(HttpResponse::Ok().json(tokens(app.refresh(token.expose()).await?, false)))
+}
+
+/// Ends the caller's session.
+#[utoipa::path(
+    post, path = "/api/v1/auth/logout", tag = "auth", operation_id = "logout",
+    responses((status = 200, description = "Ended", body = Message), (status = 401, body = Problem, description = "No good credential"))
+)]
+pub(super) async fn logout(app: Shared, caller: Caller) -> ApiResult {
+    end_own_session(&app, &caller).await?;
+    Ok(HttpResponse::Ok().json(Message { message: "Logged out successfully" }))
+}
+
+/// Ends the session of a caller that has one.
+pub(super) async fn end_own_session(app: &Shared, caller: &Caller) -> roadstead_contracts::Result<()> {
+    match caller.principal.credential {
+        CredentialKind::Session(id) => app.end_session(caller.principal.user_id, id, "logout").await,
+        CredentialKind::ApiKey(_) | CredentialKind::QueuePeer(_) => {
+            Err(Error::new(Code::BadRequest, "an API key has no session; revoke the key instead"))
+        }
+    }
+}
+
+/// Changes the caller's password; its other sessions end.
+#[utoipa::path(
+    post, path = "/api/v1/auth/change-password", tag = "auth", operation_id = "changePassword",
+    request_body = ChangePassword,
+    responses(
+        (status = 200, description = "Changed", body = Message),
+        (status = 400, description = "The current password is wrong, or the new one too weak", body = Problem)
+    )
+)]
+pub(super) async fn change_password(
+    app: Shared,
+    caller: Caller,
+    context: RequestContext,
+    Json(body): Json<ChangePassword>,
+) -> ApiResult {
+    let current = read::required("current_password", body.current_password, Secret::is_empty)?;
+    let new = read::required("new_password", body.new_password, Secret::is_empty)?;
+    app.change_password(&caller.principal, current, new, context.client).await?;
+    Ok(HttpResponse::Ok().json(Message { message: "Password changed successfully" }))
+}
+
+/// The caller's account.
+#[utoipa::path(
+    get, path = "/api/v1/auth/profile", tag = "auth", operation_id = "profile",
+    responses((status = 200, description = "The account", body = Profile))
+)]
+pub(super) async fn profile(app: Shared, caller: Caller) -> ApiResult {
+    let user = app.own_user(caller.principal.user_id).await?;
+    Ok(HttpResponse::Ok().json(Profile {
+        id: user.id.to_string(),
+        username: user.username,
+        email: user.email,
+        auth_source: user.auth_source,
+        roles: user.roles.iter().map(|role| role.as_str()).collect(),
+        active: user.active,
+        created_at: user.created_at,
+        updated_at: user.updated_at,
+    }))
+}
+
+fn tokens(issued: Issued, with_user: bool) -> Tokens {
+    Tokens {
+        access_token: issued.access.expose().to_owned(),
+        refresh_token: issued.refresh.expose().to_owned(),
+        expires_at: issued.expires_at,
+        expires_in: issued.expires_in,
+        token_type: "Bearer",
+        session_id: issued.session_id.to_string(),
+        user: with_user.then(|| issued.user.into()),
+    }
+}

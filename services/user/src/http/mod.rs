@@ -1,0 +1,150 @@
+//! The HTTP door on port 8001: MCKMT's `/api/v1/auth/*`, KubeSage's `/auth`, `/users` and `/api-keys` with their older
+//! prefixes, the published keys, and the probes. Reached by the front door, which forwards those paths, or directly.
+
+mod authenticator;
+mod kubesage_auth;
+mod kubesage_keys;
+mod kubesage_users;
+mod mckmt;
+mod openapi;
+mod quotas;
+mod read;
+mod sessions;
+mod shapes;
+mod well_known;
+
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::web;
+use roadstead_contracts::identity::Action;
+use roadstead_http_kit::probes::{Probes, Version};
+use roadstead_http_kit::{Access, Front, Limiter, Limits, Listener, RateClass, RouteRow, Routes, ServeOptions};
+use roadstead_runtime::Readiness;
+use roadstead_telemetry::Metrics;
+
+pub use openapi::openapi;
+
+use crate::app::App;
+use crate::{Deps, NAME};
+
+/// Threads that serve: passwords are hashed elsewhere, so these only wait for the database.
+const WORKERS: usize = 2;
+
+/// What handlers get.
+type Shared = web::Data<App>;
+
+fn front(deps: &Deps, app: &Arc<App>) -> Arc<Front> {
+    let options = &app.options;
+    Arc::new(Front {
+        ids: deps.ids.clone(),
+        clock: deps.clock.clone(),
+        trusted_proxies: options.trusted_proxies.clone(),
+        forwarded_by: Some(deps.mesh_key.clone()),
+        limits: Limits { body: options.body_limit, body_time: options.read_timeout, ..Limits::default() },
+        metrics: Arc::new(deps.metrics.clone()),
+        authenticator: Arc::new(authenticator::Doorkeeper::new(Arc::clone(app))),
+        limiter: Limiter::new(options.rates, Some(Arc::new(quotas::Shared::new(Arc::clone(&app.kv))))),
+    })
+}
+
+fn probes(readiness: Readiness, metrics: Option<Metrics>) -> Probes {
+    // Nobody shows a credential here: no figure that names a cluster.
+    let render =
+        metrics.map(|metrics| -> Arc<dyn Fn() -> String + Send + Sync> { Arc::new(move || metrics.render_public()) });
+    Probes { version: Version::of(NAME), readiness, metrics: render }
+}
+
+/// Serves the door on a bound listener.
+pub(crate) fn serve(deps: &Deps, app: &Arc<App>, listener: Listener) -> std::io::Result<()> {
+    let front = front(deps, app);
+    let probes = probes(deps.readiness.clone(), app.options.metrics.then(|| deps.metrics.clone()));
+    let options = ServeOptions {
+        name: "user-http",
+        listeners: vec![listener],
+        workers: WORKERS,
+        head_time: app.options.read_timeout,
+        grace: app.options.grace,
+    };
+    let (routes, shared) = (Arc::clone(&front), Shared::from(Arc::clone(app)));
+    roadstead_http_kit::serve(&deps.tasks, options, front, move |config| {
+        config.app_data(shared.clone());
+        table(Arc::clone(&routes), &probes).mount(config);
+    })
+}
+
+/// Every route of the service.
+pub fn routes() -> Vec<RouteRow> {
+    let clock = roadstead_runtime::SystemClock::shared();
+    let front = Arc::new(Front {
+        ids: roadstead_runtime::Ids::system(clock.clone()),
+        clock,
+        trusted_proxies: Vec::new(),
+        forwarded_by: None,
+        limits: Limits::default(),
+        metrics: Arc::new(roadstead_http_kit::NoMetrics),
+        authenticator: Arc::new(authenticator::Nobody),
+        limiter: Limiter::new(roadstead_http_kit::RateSettings::default(), None),
+    });
+    table(front, &probes(Readiness::new(), Some(Metrics::new()))).rows().to_vec()
+}
+
+/// The prefix under which each KubeSage path also exists.
+pub(crate) const ALIAS_PREFIX: &str = "/api/v1.0";
+
+fn table(front: Arc<Front>, probes: &Probes) -> Routes {
+    use Access::{Action as May, Authenticated, Public};
+    use RateClass::{Api, Free, Seed};
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let routes = probes
+        .add_to(Routes::new(front))
+        .add(get.clone(), "/.well-known/jwks.json", Public, Free, well_known::jwks)
+        // Passwords are tried at most as often as the seeds' class allows, and each account less (`app::throttle`).
+        .add(get.clone(), "/api/v1/auth/methods", Public, Api, mckmt::methods)
+        .add(post.clone(), "/api/v1/auth/register", Public, Seed, mckmt::register)
+        .add(post.clone(), "/api/v1/auth/login", Public, Seed, mckmt::login)
+        .add(post.clone(), "/api/v1/auth/refresh", Public, Seed, mckmt::refresh)
+        .add(post.clone(), "/api/v1/auth/logout", Authenticated, Api, mckmt::logout)
+        .add(post.clone(), "/api/v1/auth/change-password", Authenticated, Api, mckmt::change_password)
+        .add(get.clone(), "/api/v1/auth/profile", Authenticated, Api, mckmt::profile)
+        .add(get.clone(), "/api/v1/auth/sessions", Authenticated, Api, sessions::list)
+        .add(delete.clone(), "/api/v1/auth/sessions", Authenticated, Api, sessions::end_others)
+        .add(delete.clone(), "/api/v1/auth/sessions/{id}", Authenticated, Api, sessions::end);
+    let routes = seed(routes, &post, "/auth/token", Public, kubesage_auth::login);
+    let routes = seed(routes, &post, "/auth/login", Public, kubesage_auth::login);
+    let routes = seed(routes, &post, "/auth/refresh", Public, kubesage_auth::refresh);
+    let routes = seed(routes, &post, "/auth/token/refresh", Public, kubesage_auth::refresh);
+    let routes = seed(routes, &post, "/auth/logout", Authenticated, kubesage_auth::logout);
+    let routes = seed(routes, &post, "/auth/register", Public, kubesage_auth::register);
+    let routes = seed(routes, &post, "/auth/register-admin", Public, kubesage_auth::register_admin);
+    let routes = seed(routes, &get, "/auth/check-admin", Authenticated, kubesage_auth::check_admin);
+    let routes = seed(routes, &get, "/auth/check-admin-exists", Public, kubesage_auth::check_admin_exists);
+    let routes = seed(routes, &post, "/auth/change-password/{user_id}", Authenticated, kubesage_auth::change_password);
+    let routes = seed(routes, &get, "/users/me", Authenticated, kubesage_users::me);
+    // It looks at its own header, because the seed's callers read its words.
+    let routes = seed(routes, &get, "/users/me/api-key", Public, kubesage_users::me_by_api_key);
+    let routes = seed(routes, &get, "/users/permissions", Authenticated, kubesage_users::permissions);
+    let routes = seed(routes, &get, "/users", May(Action::UsersRead), kubesage_users::list);
+    let routes = seed(routes, &post, "/users", May(Action::UsersWrite), kubesage_users::create);
+    let routes = seed(routes, &get, "/users/{id}", Authenticated, kubesage_users::show);
+    let routes = seed(routes, &put, "/users/{id}", Authenticated, kubesage_users::change);
+    let routes = seed(routes, &delete, "/users/{id}", May(Action::UsersDelete), kubesage_users::delete);
+    let routes = seed(routes, &get, "/api-keys", Authenticated, kubesage_keys::list);
+    let routes = seed(routes, &post, "/api-keys", Authenticated, kubesage_keys::create);
+    let routes = seed(routes, &get, "/api-keys/{id}", Authenticated, kubesage_keys::show);
+    let routes = seed(routes, &put, "/api-keys/{id}", Authenticated, kubesage_keys::change);
+    let routes = seed(routes, &delete, "/api-keys/{id}", Authenticated, kubesage_keys::revoke);
+    seed(routes, &post, "/api-keys/{id}/regenerate", Authenticated, kubesage_keys::regenerate)
+}
+
+/// A KubeSage route under both its prefixes.
+#[expect(clippy::needless_pass_by_value, reason = "a handler is a function item")]
+fn seed<F, Args>(routes: Routes, method: &Method, path: &str, access: Access, handler: F) -> Routes
+where
+    F: actix_web::Handler<Args>,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: actix_web::Responder + 'static,
+{
+    let alias = format!("{ALIAS_PREFIX}{path}");
+    routes.add_at(method, &[path, &alias], access, RateClass::Seed, &handler)
+}

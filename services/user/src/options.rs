@@ -1,0 +1,121 @@
+//! What the service takes from the settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use roadstead_contracts::identity::Role;
+use roadstead_runtime::Secret;
+use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Registration, Settings};
+
+use crate::domain::PasswordPolicy;
+
+/// Name of the key file in the data folder, when the settings name none.
+const KEY_FILE: &str = "identity-keys.json";
+
+/// The service's options.
+#[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the settings")]
+pub struct Options {
+    /// Address its HTTP listens on.
+    pub host: IpAddr,
+    /// Port of it.
+    pub port: u16,
+    /// File of the private keys.
+    pub key_file: PathBuf,
+    /// Whether the file is the service's own, to be rotated by itself.
+    pub own_key_file: bool,
+    /// Shared secret of HS256; EdDSA without one.
+    pub hs256: Option<Secret>,
+    /// Issuer of access tokens.
+    pub issuer: String,
+    /// Audience of access tokens.
+    pub audience: String,
+    /// Life of an access token.
+    pub access_lifetime: Duration,
+    /// Life of a refresh token.
+    pub refresh_lifetime: Duration,
+    /// Whether people log in with a password at all.
+    pub password_login: bool,
+    /// What a password must be.
+    pub password: PasswordPolicy,
+    /// Lets whoever holds it make the first admin.
+    pub bootstrap_token: Option<Secret>,
+    /// Whether anyone may make an account.
+    pub registration_open: bool,
+    /// Roles of a new account.
+    pub default_roles: BTreeSet<Role>,
+    /// Whether every account sees every cluster.
+    pub dev: bool,
+    /// Broker users of the seeds' peers, and the accounts they stand for.
+    pub queue_peers: BTreeMap<String, String>,
+    /// Logins a minute for each account and source; `None` when quotas are off.
+    pub login_per_minute: Option<u32>,
+    /// Quotas of the routes.
+    pub rates: roadstead_http_kit::RateSettings,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Largest body.
+    pub body_limit: usize,
+    /// How long a request's head and its body may take each.
+    pub read_timeout: Duration,
+    /// How long running requests may take after a stop signal.
+    pub grace: Duration,
+    /// Whether `/metrics` is served.
+    pub metrics: bool,
+}
+
+impl Options {
+    /// Reads the settings.
+    pub fn of(settings: &Settings) -> Self {
+        let rules = &settings.auth.password;
+        let jwt = &settings.auth.jwt;
+        let named = settings.auth.identity_key_file.clone();
+        Self {
+            host: settings.user.host,
+            port: settings.user.port,
+            own_key_file: named.is_none(),
+            key_file: named.unwrap_or_else(|| settings.data_dir.join(KEY_FILE)),
+            hs256: jwt.secret.clone().filter(|_| jwt.algorithm == JwtAlgorithm::Hs256),
+            issuer: jwt.issuer.clone(),
+            audience: jwt.audience.clone(),
+            access_lifetime: jwt.expiration,
+            refresh_lifetime: jwt.refresh_expiration,
+            password_login: rules.enabled,
+            password: PasswordPolicy {
+                min_length: rules.min_length,
+                uppercase: rules.require_uppercase,
+                lowercase: rules.require_lowercase,
+                numbers: rules.require_numbers,
+                special: rules.require_special_chars,
+            },
+            bootstrap_token: settings.auth.bootstrap_token.clone(),
+            registration_open: settings.user.registration == Registration::Open,
+            default_roles: [default_role(settings.user.default_role)].into(),
+            dev: settings.dev,
+            queue_peers: settings.compat.queue_peers.clone(),
+            login_per_minute: settings.rate_limit.enabled.then_some(settings.rate_limit.login_per_minute),
+            rates: roadstead_http_kit::RateSettings {
+                enabled: settings.rate_limit.enabled,
+                seed: settings.rate_limit.requests_per_minute,
+                api: settings.rate_limit.api_per_minute,
+                login: settings.rate_limit.login_per_minute,
+            },
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            body_limit: settings.server.body_limit.0,
+            read_timeout: settings.server.read_timeout,
+            grace: settings.server.shutdown_grace,
+            metrics: settings.metrics.enabled,
+        }
+    }
+}
+
+fn default_role(role: DefaultRole) -> Role {
+    match role {
+        DefaultRole::Viewer => Role::Viewer,
+        DefaultRole::Operator => Role::Operator,
+        DefaultRole::Admin => Role::Admin,
+    }
+}

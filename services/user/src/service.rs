@@ -1,0 +1,129 @@
+//! How the service is put together.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use roadstead_auth::mesh::MeshKey;
+use roadstead_auth::password::Hasher;
+use roadstead_bus::Bus;
+use roadstead_http_kit::Listener;
+use roadstead_kv::Kv;
+use roadstead_runtime::config::Settings;
+use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
+use roadstead_store::{Opened, OutboxRelay};
+use roadstead_telemetry::Metrics;
+
+use crate::app::{App, FirstStart, Parts};
+use crate::keys::Keys;
+use crate::options::Options;
+use crate::store::Store;
+use crate::{bus, http};
+
+/// What the process hands in.
+#[derive(Clone)]
+pub struct Deps {
+    /// The bus.
+    pub bus: Bus,
+    /// The service's own database.
+    pub database: Opened,
+    /// Quotas that replicas share.
+    pub kv: Arc<dyn Kv>,
+    /// Time.
+    pub clock: SharedClock,
+    /// Ids and randomness.
+    pub ids: Ids,
+    /// Where its tasks run.
+    pub tasks: Tasks,
+    /// What it counts.
+    pub metrics: Metrics,
+    /// Where its parts say how they are.
+    pub readiness: Readiness,
+    /// Checks what the front door forwards.
+    pub mesh_key: MeshKey,
+    /// The settings of the process.
+    pub settings: Arc<Settings>,
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deps").field("bus", &self.bus).finish_non_exhaustive()
+    }
+}
+
+/// The service, built and not yet served.
+#[derive(Debug)]
+pub struct Service {
+    deps: Deps,
+    app: Arc<App>,
+    outbox: OutboxRelay,
+    address: SocketAddr,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// Brings the schema up to date, reads the keys and binds the listener. Nothing is served before [`Service::start`].
+pub async fn build(deps: Deps) -> anyhow::Result<Service> {
+    let options = Options::of(&deps.settings);
+    let migrator = roadstead_store::migrations!("user");
+    migrator.up(&deps.database).await.context("failed to bring the user database up to date")?;
+    let store: Arc<dyn Store> = roadstead_store::share!(deps.database => dyn Store);
+    let keys = Arc::new(Keys::open(&options, deps.clock.now()).await?);
+    check_root(store.as_ref(), &keys, &options).await?;
+    let outbox = OutboxRelay::new(deps.database.clone(), SharedClock::clone(&deps.clock));
+    let listener = Listener { socket: roadstead_http_kit::bind(&options.host.to_string(), options.port)?, tls: None };
+    let address = listener.address().context("the listener has no address")?;
+    let app = Arc::new(App::new(Parts {
+        store,
+        kv: Arc::clone(&deps.kv),
+        keys,
+        options,
+        clock: SharedClock::clone(&deps.clock),
+        ids: deps.ids.clone(),
+        hasher: Hasher::new()?,
+        outbox: outbox.clone(),
+        metrics: deps.metrics.clone(),
+    }));
+    Ok(Service { deps, app, outbox, address, listener: Mutex::new(Some(listener)) })
+}
+
+/// A replica with a key file of its own would sign what agents refuse and refuse every stored key: it must not start.
+async fn check_root(store: &dyn Store, keys: &Keys, options: &Options) -> anyhow::Result<()> {
+    let root = keys.now().identity_keys.root.clone();
+    let pinned = store.pin_root(&root).await.context("failed to compare the key file with the database")?;
+    anyhow::ensure!(
+        pinned == root,
+        "the key file {} does not belong to this database: give every replica of the user service the same file \
+         (ROADSTEAD_AUTH_IDENTITY_KEY_FILE)",
+        options.key_file.display()
+    );
+    Ok(())
+}
+
+impl Service {
+    /// Address of the HTTP door.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Opens the doors and begins the service's own work. A second call does nothing.
+    pub async fn start(&self) -> anyhow::Result<()> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(listener) = listener else { return Ok(()) };
+        let Deps { bus, clock, tasks, .. } = &self.deps;
+        let emit = bus.clone();
+        self.outbox.start(tasks, move |event| {
+            let bus = emit.clone();
+            async move { bus.emit(&event).await }
+        });
+        self.app.keys.watch(SharedClock::clone(clock), tasks);
+        self.app.keep_last_used(tasks);
+        self.app.keep_pruning(tasks);
+        bus::serve(&self.app, bus).await.context("failed to open the queue doors")?;
+        http::serve(&self.deps, &self.app, listener).context("failed to serve the HTTP door")
+    }
+
+    /// Makes the account `owner` with a password and an API key to be shown once; `None` when there is an admin.
+    pub async fn first_start(&self) -> anyhow::Result<Option<FirstStart>> {
+        self.app.first_start().await.context("failed to make the first admin")
+    }
+}

@@ -1,0 +1,26 @@
+//! The service as its clients and neighbours see it, and its store on both databases.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod access;
+mod accounts;
+mod api_keys;
+mod bus_doors;
+mod first_admin;
+mod keys;
+mod kubesage;
+mod login;
+mod mckmt;
+mod replicas;
+mod rig;
+mod secrets;
+mod sessions;
+mod store;
+mod store_suite;

@@ -1,0 +1,104 @@
+//! A caller of the hub.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+/// Longer than any deadline of the hub (30 s to an agent): what comes later was never bounded.
+const LIMIT: Duration = Duration::from_secs(45);
+
+/// One caller at one door.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    base: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// An answer: its status and its JSON (or `null`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body.
+    pub body: Value,
+}
+
+impl Api {
+    /// A caller without a credential.
+    pub fn new(base: &str) -> Result<Self> {
+        let client = Client::builder().timeout(LIMIT).no_proxy().build().context("failed to make a client")?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), headers: Vec::new() })
+    }
+
+    /// The same caller with an API key.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self { headers: vec![("x-api-key", key.to_owned())], ..self.clone() }
+    }
+
+    /// The same caller with an access token.
+    #[must_use]
+    pub fn token(&self, token: &str) -> Self {
+        Self { headers: vec![("authorization", format!("Bearer {token}"))], ..self.clone() }
+    }
+
+    /// The same caller with one more header.
+    #[must_use]
+    pub fn header(&self, name: &'static str, value: &str) -> Self {
+        let mut other = self.clone();
+        other.headers.push((name, value.to_owned()));
+        other
+    }
+
+    /// The same caller at another door.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.trim_end_matches('/').to_owned(), ..self.clone() }
+    }
+
+    /// Reads.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// Sends a body.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    /// Removes.
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let what = format!("{method} {path}");
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.with_context(|| format!("no answer to {what}"))?;
+        let status = response.status().as_u16();
+        let bytes = response.bytes().await.with_context(|| format!("the answer to {what} broke off"))?;
+        Ok(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) })
+    }
+}
+
+impl Answer {
+    /// The body, when the status is the expected one.
+    pub fn expect(self, status: u16) -> Result<Value> {
+        ensure!(self.status == status, "answered {} instead of {status}: {}", self.status, self.body);
+        Ok(self.body)
+    }
+
+    /// The stable code of an error.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+}

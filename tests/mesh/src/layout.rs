@@ -1,0 +1,118 @@
+//! Which programs make up a hub, and what each is told.
+
+use std::path::Path;
+
+use anyhow::Result;
+use roadstead_testkit::ports;
+use roadstead_testkit::servers::State;
+
+use crate::compose::{Compose, Given};
+
+/// How the hub is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `roadstead up`: one process, SQLite, no other server.
+    OneProcess,
+    /// Four services, two replicas of `cluster` and `onboarding`, over RabbitMQ, PostgreSQL and Redis.
+    Mesh,
+}
+
+/// What a test wants otherwise than by default.
+#[derive(Debug, Clone, Default)]
+pub struct Tuning {
+    /// Variables for each process.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Tuning {
+    /// One more variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Quotas that a test under load does not meet.
+    #[must_use]
+    pub fn without_quotas(self) -> Self {
+        self.with("ROADSTEAD_RATE_LIMIT_REQUESTS_PER_MINUTE", "1000000")
+            .with("ROADSTEAD_RATE_LIMIT_API_PER_MINUTE", "1000000")
+            .with("ROADSTEAD_RATE_LIMIT_LOGIN_PER_MINUTE", "1000")
+    }
+}
+
+/// One process of the hub.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    /// Where `/readyz` is.
+    pub(crate) url: String,
+}
+
+/// The parts of a mesh, and where its doors are.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) doors: Vec<String>,
+    pub(crate) agent_doors: Vec<u16>,
+}
+
+/// The token with which the first admin of a mesh is made.
+pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63";
+
+/// Four services, two of them twice, with the environment of `docker-compose.yml`.
+pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &str, agents: [u16; 2]) -> Result<Plan> {
+    let [user, operations, first, second] = ports::free()?;
+    let metrics: [u16; 6] = ports::free()?;
+    let user_url = format!("http://127.0.0.1:{user}");
+    let replicas = [
+        ("user", "user", user, "ROADSTEAD_USER_PORT"),
+        ("onboarding-1", "onboarding", agents[0], "ROADSTEAD_SERVER_AGENT_PORT"),
+        ("onboarding-2", "onboarding", agents[1], "ROADSTEAD_SERVER_AGENT_PORT"),
+        ("operations", "operations", operations, "ROADSTEAD_OPERATIONS_PORT"),
+        ("cluster-1", "cluster", first, "ROADSTEAD_SERVER_PORT"),
+        ("cluster-2", "cluster", second, "ROADSTEAD_SERVER_PORT"),
+    ];
+    let compose = Compose::open(folder, servers)?;
+    let mut parts = Vec::new();
+    for ((name, service, port, port_variable), metrics) in replicas.into_iter().zip(metrics) {
+        let Given { arguments, mut environment } = compose.service(service, servers)?;
+        let mut set = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
+        for host in ["SERVER_HOST", "SERVER_AGENT_HOST", "USER_HOST", "OPERATIONS_HOST"] {
+            set(&format!("ROADSTEAD_{host}"), "127.0.0.1");
+        }
+        set(port_variable, &port.to_string());
+        set("ROADSTEAD_METRICS_PORT", &metrics.to_string());
+        set("ROADSTEAD_USER_URL", &user_url);
+        set("ROADSTEAD_DATA_DIR", &folder.join(name).display().to_string());
+        set("ROADSTEAD_SERVER_AGENT_PUBLIC_URL", agent_url);
+        // Later ones win.
+        environment.extend(tuning.environment.iter().cloned());
+        let url = format!("http://127.0.0.1:{port}");
+        parts.push(Part { name: name.to_owned(), arguments, environment, url });
+    }
+    let doors = [first, second].map(|port| format!("http://127.0.0.1:{port}")).to_vec();
+    Ok(Plan { parts, doors, agent_doors: agents.to_vec() })
+}
+
+/// `roadstead up`; its addresses come in the ready file.
+pub(crate) fn one_process(folder: &Path, tuning: &Tuning, ports: [u16; 2]) -> Plan {
+    let listen = format!("127.0.0.1:{}", ports[0]);
+    let agents = format!("127.0.0.1:{}", ports[1]);
+    let data = folder.join("data").display().to_string();
+    let ready = folder.join("ready.json").display().to_string();
+    let arguments = ["up", "--listen", &listen, "--agent-listen", &agents, "--data", &data, "--ready-file", &ready];
+    let url = format!("http://{listen}");
+    Plan {
+        parts: vec![Part {
+            name: "up".into(),
+            arguments: arguments.map(str::to_owned).to_vec(),
+            environment: tuning.environment.clone(),
+            url: url.clone(),
+        }],
+        doors: vec![url],
+        agent_doors: vec![ports[1]],
+    }
+}

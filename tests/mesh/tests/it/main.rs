@@ -1,0 +1,24 @@
+//! The product as a whole. `cargo xtask test` brings the cluster and the servers.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+mod faults;
+mod load;
+mod main_job;
+mod peers;
+mod replicas;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One hub at a time: each has up to ten processes, and two cores measure badly when they are shared.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::const_new(());
+    ALONE.lock().await
+}
