@@ -1,6 +1,7 @@
 //! The command line of `roadstead`.
 
 pub mod hub;
+pub mod kube;
 
 use std::path::PathBuf;
 
@@ -71,6 +72,23 @@ pub enum Command {
         /// Id, number or name.
         cluster: String,
     },
+    /// Print or write a kubeconfig for kubectl, Helm and other Kubernetes clients
+    Kubeconfig(kube::KubeconfigArgs),
+    /// Point one terminal's kubectl at a cluster: `eval "$(roadstead env CLUSTER)"`
+    Env(kube::EnvArgs),
+    /// List objects of a kind over many clusters
+    Get(kube::GetArgs),
+    /// `kubectl logs` in a cluster
+    Logs(kube::KubectlArgs),
+    /// `kubectl exec` in a cluster
+    Exec(kube::KubectlArgs),
+    /// `kubectl port-forward` to a cluster
+    PortForward(kube::KubectlArgs),
+    /// `kubectl top` in a cluster
+    Top(kube::KubectlArgs),
+    /// Give kubectl a token; kubeconfigs call this
+    #[command(hide = true)]
+    KubeCredential(kube::CredentialArgs),
     /// The databases' schemas
     Migrate(hub::MigrateArgs),
     /// Name the broken step between here and the hub, or under a service

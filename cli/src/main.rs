@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use roadstead_cli::args::{Cli, Command};
 use roadstead_cli::client::{self, Output};
 use roadstead_cli::{hub, up};
@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    match Box::pin(run(parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("error: {fault:#}");
@@ -23,10 +23,22 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Parses; help speaks of `kubectl roadstead` when that is how the program was called (kubectl finds its plugins by name).
+fn parse() -> Cli {
+    let plugin = std::env::args_os()
+        .next()
+        .is_some_and(|name| std::path::Path::new(&name).file_stem().is_some_and(|stem| stem == "kubectl-roadstead"));
+    if !plugin {
+        return Cli::parse();
+    }
+    let matches = Cli::command().bin_name("kubectl roadstead").get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|fault| fault.exit())
+}
+
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let format = cli.output;
     match cli.command {
-        Command::Up(args) => up::up(&args).await,
+        Command::Up(args) => Box::pin(up::up(&args)).await,
         Command::Serve(args) => hub::serve(&args).await,
         Command::Migrate(args) => hub::migrate(&args, Output::new(format)).await,
         Command::Doctor(args) => hub::doctor(&args, Output::new(format)).await,
@@ -39,6 +51,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::JoinToken { command } => client::join_token(&command, format).await,
         Command::ApiKey { command } => client::api_key(&command, format).await,
         Command::Namespaces { cluster } => client::namespaces(&cluster, format).await,
+        Command::Kubeconfig(args) => client::kubeconfig(&args, format).await,
+        Command::Env(args) => client::env(&args).await,
+        Command::Get(args) => client::get(&args, format).await,
+        Command::Logs(args) => client::kubectl("logs", &args).await,
+        Command::Exec(args) => client::kubectl("exec", &args).await,
+        Command::PortForward(args) => client::kubectl("port-forward", &args).await,
+        Command::Top(args) => client::kubectl("top", &args).await,
+        Command::KubeCredential(args) => client::kube_credential(&args).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "roadstead", &mut std::io::stdout());
             Ok(())

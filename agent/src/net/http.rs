@@ -33,12 +33,12 @@ pub async fn exchange(way: &Way, request: Request<Bytes>) -> Result<Response<Byt
     head.uri = path.parse().map_err(|_| failed("its path cannot be sent".to_owned()))?;
     let exchange = async {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io)).await?;
-        let answer = async {
+        let answer = async move {
             let (head, body) = sender.send_request(Request::from_parts(head, Full::new(body))).await?.into_parts();
             let body = Limited::new(body, BODY_MAX).collect().await;
             Ok::<_, hyper::Error>((head, body.map(http_body_util::Collected::to_bytes)))
         };
-        // The connection has to be driven while the answer is read; what it ends with shows in the answer.
+        // The connection is driven while the answer is read, and ends when the sender, which moved in above, is gone.
         let (answer, ()) = futures_util::future::join(Box::pin(answer), connection_until(connection)).await;
         answer
     };

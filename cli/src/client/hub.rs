@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::kube::{SessionLock, newer};
 use super::profile::Profile;
 
 /// The longest a command waits: above the hub's own 30 s for an agent.
@@ -174,7 +175,14 @@ impl Hub {
     }
 
     /// Trades the refresh token for a new pair. False when there is none.
-    async fn refresh(&mut self) -> Result<bool> {
+    pub(super) async fn refresh(&mut self) -> Result<bool> {
+        // One command at a time: kubectl calls this program from every terminal at once, and a refresh token that is used
+        // twice ends the session.
+        let _lock = self.file.as_deref().map(SessionLock::take).transpose()?;
+        if let Some(newer) = self.file.as_deref().and_then(|file| newer(&self.profile, file)) {
+            self.profile = newer;
+            return Ok(true);
+        }
         let (None, Some(token)) = (&self.profile.api_key, self.profile.refresh_token.clone()) else { return Ok(false) };
         let bytes =
             self.send_once(Method::POST, "/api/v1/auth/refresh", Some(&json!({ "refresh_token": token }))).await?;

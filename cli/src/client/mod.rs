@@ -5,6 +5,7 @@ mod api_key;
 mod clusters;
 mod hub;
 mod join_token;
+mod kube;
 mod login;
 mod namespaces;
 mod output;
@@ -15,6 +16,7 @@ pub use output::Output;
 pub(crate) use output::{state, table};
 pub use profile::Profile;
 
+use crate::args::kube::{CredentialArgs, EnvArgs, GetArgs, KubeconfigArgs, KubectlArgs};
 use crate::args::{AgentsCommand, ApiKeyCommand, ClustersCommand, JoinTokenCommand, LoginArgs, OutputFormat};
 
 /// Runs `login`.
@@ -30,6 +32,31 @@ pub async fn logout(format: OutputFormat) -> anyhow::Result<()> {
 /// Runs `whoami`.
 pub async fn whoami(format: OutputFormat) -> anyhow::Result<()> {
     login::whoami(&mut Hub::remembered()?, Output::new(format)).await
+}
+
+/// Runs `kubeconfig`.
+pub async fn kubeconfig(args: &KubeconfigArgs, format: OutputFormat) -> anyhow::Result<()> {
+    kube::kubeconfig(&mut Hub::remembered()?, args, Output::new(format)).await
+}
+
+/// Runs `env`.
+pub async fn env(args: &EnvArgs) -> anyhow::Result<()> {
+    kube::env(&mut Hub::remembered()?, args).await
+}
+
+/// Runs `get`.
+pub async fn get(args: &GetArgs, format: OutputFormat) -> anyhow::Result<()> {
+    kube::get(&mut Hub::remembered()?, args, Output::new(format)).await
+}
+
+/// Runs `logs`, `exec`, `port-forward` and `top`.
+pub async fn kubectl(verb: &str, args: &KubectlArgs) -> anyhow::Result<()> {
+    kube::kubectl(&mut Hub::remembered()?, verb, args).await
+}
+
+/// Runs `kube-credential`.
+pub async fn kube_credential(args: &CredentialArgs) -> anyhow::Result<()> {
+    kube::credential(args).await
 }
 
 /// Runs `clusters …`.

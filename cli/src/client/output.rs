@@ -37,7 +37,7 @@ impl Output {
     }
 }
 
-fn write_line(text: &str) -> Result<()> {
+pub(super) fn write_line(text: &str) -> Result<()> {
     match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         // `roadstead … | head` is no failure.
         Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -213,12 +213,11 @@ async fn look_at_servers(settings: &Settings, service: ServiceName, findings: &m
     };
     let mut connected = process.transport.connected();
     let waited = within(connected.wait_for(|connected| *connected)).await;
-    match waited {
-        Ok(Ok(_)) => findings.good("rabbitmq", "connected"),
-        _ => {
-            let fix = "check the address, the user, the password, and the user's rights on the virtual host";
-            findings.bad("rabbitmq", process.transport.detail(), fix);
-        }
+    if matches!(waited, Ok(Ok(_))) {
+        findings.good("rabbitmq", "connected");
+    } else {
+        let fix = "check the address, the user, the password, and the user's rights on the virtual host";
+        findings.bad("rabbitmq", process.transport.detail(), fix);
     }
     match within(process.kv.ping()).await {
         Ok(Ok(())) => findings.good("redis", "answers"),

@@ -36,7 +36,9 @@ pub fn choose(args: &UpArgs, folder: &std::path::Path, env: &dyn Env) -> Result<
     let mut settings = Settings::load_with(ServiceRole::Up, args.config.clone(), env, &top)?;
     let mut remarks = std::mem::take(&mut settings.notes);
     if let Some(address) = args.kubernetes_listen.filter(|address| is_taken(*address)) {
-        bail!("{address} is taken by another program: give the Kubernetes door another address with --kubernetes-listen ADDR");
+        bail!(
+            "{address} is taken by another program: give the Kubernetes door another address with --kubernetes-listen ADDR"
+        );
     }
     let door = SocketAddr::new(settings.server.host, settings.server.port);
     if is_taken(door) {

@@ -129,7 +129,11 @@ impl Forward {
             // The template, not the target: a query may hold a code or a token.
             let route = request.match_pattern().unwrap_or_default();
             let fault = fault.without_url();
-            tracing::warn!(request_id = context.request_id, route, "failed to reach the service behind {route}: {fault}");
+            tracing::warn!(
+                request_id = context.request_id,
+                route,
+                "failed to reach the service behind {route}: {fault}"
+            );
             Error::of(Code::Unavailable).retry_after(1)
         })?;
         let status = StatusCode::from_u16(answer.status().as_u16()).map_err(|_| Error::of(Code::Unavailable))?;

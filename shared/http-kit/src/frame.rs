@@ -184,7 +184,8 @@ where
             match answer {
                 Ok(response) => {
                     let response = finish(response, under_v1, &request_id);
-                    let reached = response.request().extensions().get::<Reached>().map(|reached| Arc::clone(&reached.0));
+                    let reached =
+                        response.request().extensions().get::<Reached>().map(|reached| Arc::clone(&reached.0));
                     let template = reached.as_ref().map_or("unmatched", |here| here.template.as_str());
                     watch.done(template, response.status(), &request_id);
                     Ok(response)

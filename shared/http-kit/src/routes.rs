@@ -72,8 +72,7 @@ impl Routes {
         F::Output: Responder + 'static,
     {
         let here = Arc::new(Here { front: Arc::clone(&self.front), template: path.to_owned(), access, class });
-        let pass =
-            move |request: ServiceRequest, next: Next<BoxBody>| gate::pass(Arc::clone(&here), request, next);
+        let pass = move |request: ServiceRequest, next: Next<BoxBody>| gate::pass(Arc::clone(&here), request, next);
         let matched = method.clone();
         let route = web::route()
             .guard(guard::fn_guard(move |context| {

@@ -33,14 +33,15 @@ where
     F: Future<Output = Result<T, E>>,
 {
     let started = Instant::now();
+    let mut objection = String::new();
     loop {
         let left = limit.saturating_sub(started.elapsed());
         // A condition that never answers is not met either.
-        let objection = match tokio::time::timeout(left.max(POLL), condition()).await {
+        match tokio::time::timeout(left.max(POLL), condition()).await {
             Ok(Ok(value)) => return Ok((value, started.elapsed())),
-            Ok(Err(objection)) => format!("{objection:#}"),
-            Err(_) => "no answer".to_owned(),
-        };
+            Ok(Err(error)) => objection = format!("{error:#}"),
+            Err(_) => objection.push_str(" (and then no answer)"),
+        }
         if started.elapsed() >= limit {
             bail!("{what}: not so after {limit:?}, last seen: {objection}");
         }

@@ -46,6 +46,7 @@ pub struct TestMesh {
     agents: BTreeMap<String, Command>,
     servers: Option<Servers>,
     _balancer: Balancer,
+    ended: bool,
 }
 
 impl TestMesh {
@@ -87,6 +88,7 @@ impl TestMesh {
             agents: BTreeMap::new(),
             servers,
             _balancer: balancer,
+            ended: false,
         };
         let names: Vec<String> = mesh.parts.keys().cloned().collect();
         for name in &names {
@@ -271,12 +273,22 @@ pub async fn create_api_key(api: &Api, name: &str) -> Result<(Value, String)> {
     Ok((answer.body["id"].clone(), key))
 }
 
+impl TestMesh {
+    /// Ends well. A hub that is dropped otherwise shows the end of its logs.
+    pub fn end(mut self) {
+        self.ended = true;
+    }
+}
+
 impl Drop for TestMesh {
     fn drop(&mut self) {
         let stopped = Programs::stop_all(&self.folder);
         let down = self.servers.take().map_or(Ok(()), Servers::down);
-        if std::thread::panicking() {
-            eprintln!("the logs are kept in {}", self.folder.display());
+        if !self.ended {
+            for name in self.processes.keys() {
+                eprintln!("--- {name}\n{}", self.programs.tail(name));
+            }
+            eprintln!("--- all logs are in {}", self.folder.display());
         } else if stopped.is_ok() && down.is_ok() {
             let _ = fs::remove_dir_all(&self.folder);
         }

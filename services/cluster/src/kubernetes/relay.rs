@@ -114,6 +114,8 @@ where
             return Err(Error::new(Code::AgentError, "the cluster switched protocols without being asked"));
         }
         let cluster_side = hyper::upgrade::on(&mut answer);
+        // The agent's connection ends with this exchange and says so (`close`), which Go's client takes for no upgrade.
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         return Ok(Outcome::Switched(answer.map(|_| empty()), cluster_side));
     }
     let (mut parts, body) = answer.into_parts();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, Setup};
 
 #[tokio::test]
 async fn requests_go_on_with_their_sender() {
@@ -44,13 +44,21 @@ async fn requests_go_on_with_their_sender() {
 
 #[tokio::test]
 async fn the_user_service_away_is_503() {
-    let rig = Rig::new().await;
     let gone = roadstead_http_kit::bind("127.0.0.1", 0).unwrap();
-    let address = gone.local_addr().unwrap();
+    let user_url = Some(format!("http://{}", gone.local_addr().unwrap()));
     drop(gone);
-    let client = roadstead_http_kit::forward::Forward::client(std::time::Duration::from_secs(2)).unwrap();
-    assert!(client.get(format!("http://{address}/")).send().await.is_err());
-    rig.tasks.stop();
-    // The fake user service ends with the tasks, and so does the door: nothing hangs.
-    rig.tasks.finish(std::time::Duration::from_secs(5)).await;
+    let rig = Rig::with(Setup { user_url, ..Setup::default() }).await;
+    let answer = rig.send("POST", "/api/v1/auth/login", None, Some(json!({"username": "a"}))).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "unavailable"));
+    assert!(answer.headers.contains_key("retry-after"));
+    // Keys go over the bus and work; tokens cannot be checked, and that is said.
+    assert_eq!(rig.get("/api/v1/clusters", Some(&rig.viewer.key)).await.status, 200);
+    let bearer = format!("Bearer {}", rig.token(&rig.viewer));
+    let answer = rig.send_with("GET", "/api/v1/clusters", &[("authorization", &bearer)], None).await;
+    assert_eq!((answer.status, answer.detail().as_str()), (503, "User authentication service unavailable"));
+    let ready = rig.get("/readyz", None).await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.json()["parts"].to_string().contains("token-keys"));
+    assert_eq!(rig.get("/healthz", None).await.status, 200);
+    assert_eq!(rig.get("/api/v1/health", None).await.json()["status"], "unhealthy");
 }

@@ -1,5 +1,8 @@
 //! The doors: extra ports, metrics port, TLS.
 
+use std::sync::Arc;
+
+use roadstead_cluster::Links;
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
 
 use crate::rig::Rig;
@@ -44,4 +47,37 @@ fn metrics_can_be_switched_off() {
     let settings = Settings::load(ServiceRole::Up, None, &env).unwrap();
     let rows = roadstead_cluster::routes(&settings);
     assert!(!rows.iter().any(|row| row.path.ends_with("/metrics")));
+}
+
+#[tokio::test]
+async fn tls_as_the_seed_switches_it_on() {
+    roadstead_runtime::install_crypto();
+    let rig = Rig::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
+    let env = MapEnv::new([
+        ("ROADSTEAD_SERVER_PORT", "0".to_owned()),
+        ("USE_SSL", "true".to_owned()),
+        ("SSL_KEYFILE", key.display().to_string()),
+        ("SSL_CERTFILE", certificate.display().to_string()),
+    ]);
+    let mut deps = rig.deps.clone();
+    deps.settings = Arc::new(Settings::load(ServiceRole::Up, None, &env).unwrap());
+    let refused = format!("{:#}", roadstead_cluster::build(deps.clone(), Links::default()).unwrap_err());
+    assert!(refused.contains("key.pem"), "{refused}");
+
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    let service = roadstead_cluster::build(deps, Links::default()).unwrap();
+    service.start().await.unwrap();
+    assert!(service.urls().hub.starts_with("https://"));
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .add_root_certificate(reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap())
+        .build()
+        .unwrap();
+    let url = format!("https://localhost:{}/api/v3.0/cluster/health", service.address().port());
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
 }

@@ -42,6 +42,7 @@ pub struct Rig {
     pub tasks: Tasks,
     pub metrics: Metrics,
     pub world: Arc<World>,
+    pub deps: Deps,
     pub service: Service,
     pub transport: Memory,
     pub user_bus: Bus,
@@ -74,6 +75,8 @@ impl Signing {
 pub struct Setup {
     pub env: Vec<(&'static str, String)>,
     pub without_owners: bool,
+    /// Another user service, which is not there.
+    pub user_url: Option<String>,
 }
 
 impl Rig {
@@ -129,12 +132,13 @@ impl Rig {
             mesh_key,
             settings: Arc::new(settings),
         };
+        let away = setup.user_url.is_some();
         let links = Links {
-            user_url: Some(user_url),
+            user_url: setup.user_url.or(Some(user_url)),
             agent_url: Some("https://agents.example:8007".to_owned()),
             ..Links::default()
         };
-        let service = roadstead_cluster::build(deps, links).unwrap();
+        let service = roadstead_cluster::build(deps.clone(), links).unwrap();
         service.start().await.unwrap();
         let account = |seq: i64, name: &str, roles: &[Role], reach: Reach| {
             let user_id: UserId = ids.next();
@@ -152,6 +156,7 @@ impl Rig {
             tasks,
             metrics,
             world,
+            deps,
             service,
             transport,
             user_bus,
@@ -159,7 +164,9 @@ impl Rig {
             key_fetches,
             http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap(),
         };
-        rig.until_ready().await;
+        if !away {
+            rig.until_ready().await;
+        }
         rig
     }
 

@@ -107,6 +107,26 @@ async fn slow_heads_and_bodies_are_cut() {
     }
 }
 
+/// Row R21: slow clients by the thousand do not keep a good one waiting, and all of them are cut.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_slow_clients_do_not_keep_a_good_one_waiting() {
+    let door = Door::open(Options { head_time: Duration::from_secs(3), ..Options::default() });
+    let mut slow = Vec::new();
+    for _ in 0..2_000 {
+        let mut stream = TcpStream::connect(door.address).await.unwrap();
+        stream.write_all(b"GET /api/v1/open HTTP/1.1\r\nho").await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(door.send("GET /api/v1/open", &[]).await.status, 200);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+    for mut stream in slow {
+        assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 408 "));
+    }
+}
+
 #[tokio::test]
 async fn a_slow_second_head_is_cut() {
     let door = Door::open(Options::default());

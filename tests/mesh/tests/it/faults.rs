@@ -35,6 +35,7 @@ async fn one_process_survives_its_death() {
     for fault in [Fault::Part("up".into()), Fault::Agent("agent-quay".into())] {
         survives(&mut mesh, fault).await.unwrap();
     }
+    mesh.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,6 +54,9 @@ async fn a_mesh_survives_the_death_of_each_part() {
             eprintln!("{name}: {error:#}");
             failures.push(format!("{name}: {error:#}"));
         }
+    }
+    if failures.is_empty() {
+        mesh.end();
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }

@@ -40,7 +40,9 @@ async fn main_job(layout: Layout) -> Result<()> {
     a_lost_agent_comes_back(&mut mesh).await.context("a lost agent comes back")?;
     a_revoked_key_is_worth_nothing(&mesh).await.context("a revoked key")?;
     a_revoked_agent_is_cut_off(&mesh).await.context("a revoked agent")?;
-    a_deleted_cluster_is_gone(&mut mesh).await.context("a deleted cluster")
+    a_deleted_cluster_is_gone(&mut mesh).await.context("a deleted cluster")?;
+    mesh.end();
+    Ok(())
 }
 
 /// Login, profile, the same by every predecessor's path, refusal of what is wrong.

@@ -56,6 +56,7 @@ async fn peer() -> Result<()> {
     let answer = ask(&python, &url, "cluster_namespace", &request).await?;
     let error = answer["error"].as_str().unwrap_or_default();
     ensure!(answer["request_id"] == "r-4" && error.starts_with("Failed to communicate with agent"), "{answer}");
+    mesh.end();
     Ok(())
 }
 

@@ -23,6 +23,7 @@ async fn ten_thousand_concurrent_requests_get_their_own_answers() {
     let mut mesh = TestMesh::start(Layout::Mesh, Tuning::default().without_quotas()).await.unwrap();
     registry(&mesh).await.unwrap();
     agents(&mut mesh).await.unwrap();
+    mesh.end();
 }
 
 /// Each request asks for one of a hundred clusters; the answers ride the reply queues of two replicas.

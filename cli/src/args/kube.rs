@@ -1,0 +1,77 @@
+//! The part of the command line that leads to kubectl.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `kubeconfig`.
+#[derive(Debug, Clone, Args)]
+pub struct KubeconfigArgs {
+    /// Id, number or name of a cluster.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub cluster: Option<String>,
+    /// Every cluster you can see.
+    #[arg(long)]
+    pub all: bool,
+    /// Add the contexts to the kubeconfig that kubectl uses; the current context stays what it is.
+    #[arg(long, conflicts_with = "out")]
+    pub merge: bool,
+    /// Write to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Make the cluster the current context of what is written.
+    #[arg(long, conflicts_with = "all")]
+    pub use_context: bool,
+    /// Put a token that ends soon into the file, for machines without this program.
+    #[arg(long = "static", conflicts_with = "merge")]
+    pub fixed: bool,
+    /// How long that token works: `30m`, `12h`.
+    #[arg(long, default_value = "1h", value_parser = super::parse_lifetime, requires = "fixed")]
+    pub lifetime: u32,
+}
+
+/// Arguments of `env`.
+#[derive(Debug, Clone, Args)]
+pub struct EnvArgs {
+    /// Id, number or name of a cluster.
+    pub cluster: String,
+}
+
+/// Arguments of `kube-credential`, which kubectl calls.
+#[derive(Debug, Clone, Args)]
+pub struct CredentialArgs {
+    /// The hub that the kubeconfig was made for.
+    #[arg(long)]
+    pub url: String,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Clone, Args)]
+pub struct GetArgs {
+    /// What to list: `pods`, `deploy`, `nodes`, `certificates.cert-manager.io`.
+    pub kind: String,
+    /// Only this one.
+    pub name: Option<String>,
+    /// In which namespace; all of them when left out.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Only objects with these labels.
+    #[arg(short = 'l', long)]
+    pub selector: Option<String>,
+    /// Only clusters with these labels: `env=prod,tier=1`; every one you can see when left out.
+    #[arg(long, value_name = "SELECTOR")]
+    pub clusters: Option<String>,
+    /// Only this cluster.
+    #[arg(long, conflicts_with = "clusters")]
+    pub cluster: Option<String>,
+}
+
+/// Arguments of `logs`, `exec` and `port-forward`: the cluster, then kubectl's own.
+#[derive(Debug, Clone, Args)]
+pub struct KubectlArgs {
+    /// Id, number or name of a cluster.
+    pub cluster: String,
+    /// What kubectl takes after the verb.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub rest: Vec<String>,
+}
