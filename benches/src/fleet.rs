@@ -28,6 +28,8 @@ use tokio_rustls::TlsConnector;
 
 /// Waits between dials: those of the real agent, which come with full jitter.
 const RETRY: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+/// A session that lived this long was a good one: the next wait is short again, as with the real agent.
+const STABLE: Duration = Duration::from_secs(60);
 /// Source addresses: 28,000 ports each, and no two agents look like one machine.
 const SOURCES: usize = 200;
 /// First connects and enrolments at once; the hub has its own bounds.
@@ -153,8 +155,11 @@ impl Shared {
             match dialled {
                 Ok(session) => {
                     first = false;
-                    attempt = 0;
+                    let began = tokio::time::Instant::now();
                     self.serve(session).await;
+                    if began.elapsed() > STABLE {
+                        attempt = 0;
+                    }
                 }
                 Err(wait) => {
                     self.refused.fetch_add(1, Ordering::Relaxed);

@@ -9,6 +9,7 @@ use crate::run::{cargo, visible};
 use crate::{deps, drift, lines, test};
 
 #[derive(Args)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// Leave out what takes longest
     #[arg(long)]

@@ -50,8 +50,9 @@ const OWNED: &[Owned] = &[
     owned("sqlx", &["roadstead-store"], Some("store")),
     owned("kube", &["roadstead-agent"], None),
     owned("k8s-openapi", &["roadstead-agent"], None),
-    owned("hyper", &["roadstead-http-kit", "roadstead-tunnel", "roadstead-agent"], None),
-    owned("hyper-util", &["roadstead-http-kit", "roadstead-tunnel", "roadstead-agent"], None),
+    // The Kubernetes door is a hyper listener: actix-web cannot carry SPDY upgrades.
+    owned("hyper", &["roadstead-http-kit", "roadstead-tunnel", "roadstead-agent"], Some("kubernetes")),
+    owned("hyper-util", &["roadstead-http-kit", "roadstead-tunnel", "roadstead-agent"], Some("kubernetes")),
     owned("actix-web", &["roadstead-http-kit"], Some("http")),
     owned("actix-http", &["roadstead-http-kit"], None),
     owned("actix-service", &["roadstead-http-kit"], None),
@@ -145,7 +146,7 @@ fn layer(name: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&name))
 }
 
-/// In a service, SQL is written under `store/` and actix is named under `http/` only.
+/// In a service, SQL is written under `store/`, actix is named under `http/` and hyper under `kubernetes/` only.
 fn check_folders(metadata: &Metadata, faults: &mut BTreeSet<String>) -> Result<()> {
     let files = lines::sources()?;
     for package in metadata.packages.iter().filter(|package| SERVICES.contains(&package.name.as_str())) {

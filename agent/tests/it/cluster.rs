@@ -73,3 +73,35 @@ async fn a_real_cluster_refuses_who_is_not_bound() {
     let refused = cluster.get::<serde_json::Value>("/api/v1/secrets?limit=1", Some(&person)).await.unwrap_err();
     assert_eq!(refused.to_error().code, Code::Forbidden, "{refused}");
 }
+
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn a_real_cluster_keeps_the_key() {
+    use roadstead_agent::keep::{Keeper, Kept};
+
+    let cluster = roadstead_agent::kubernetes::Cluster::open(Some(&kubeconfig()), None).await.unwrap();
+    let name = format!("roadstead-agent-test-{}", std::process::id());
+    let keeper = Keeper::Secret { cluster: cluster.clone(), name: name.clone() };
+    keeper.check().await.unwrap();
+    assert!(keeper.load().await.unwrap().is_none());
+    let mut kept = Kept {
+        agent_id: crate::hub::AGENT.to_owned(),
+        cluster_id: CLUSTER.to_owned(),
+        cluster_name: roadstead_contracts::names::ClusterName::parse("east").unwrap(),
+        identity_root: "root".to_owned(),
+        profile: roadstead_contracts::message::RightsProfile::default(),
+        private_key: roadstead_auth::agent_key::AgentKey::generate().unwrap().pem(),
+    };
+    // Made, then changed.
+    for root in ["first", "second"] {
+        root.clone_into(&mut kept.identity_root);
+        keeper.save(&kept).await.unwrap();
+        let back = keeper.load().await.unwrap().unwrap();
+        assert_eq!((back.identity_root.as_str(), back.private_key), (root, kept.private_key.clone()));
+    }
+    let path = format!("/api/v1/namespaces/{}/secrets/{name}", cluster.namespace);
+    let gone = cluster
+        .write::<_, serde_json::Value>(http::Method::DELETE, &path, "application/json", &serde_json::json!({}))
+        .await;
+    assert!(gone.is_ok(), "{gone:?}");
+}

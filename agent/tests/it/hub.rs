@@ -11,7 +11,6 @@ use roadstead_auth::agent_key;
 use roadstead_auth::ed25519::PrivateKey;
 use roadstead_auth::identity::{RootKey, SigningKeys};
 use roadstead_contracts::agent::{CONNECT_PATH, ENROL_PATH, Enrol, Enrolled, IdentityClaims, Notice, SUBPROTOCOL};
-use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{ClusterFacts, RightsProfile};
 use roadstead_runtime::{Clock as _, SystemClock, Tasks};
 use roadstead_tunnel::door::{self, Reply};
@@ -70,14 +69,10 @@ pub fn send(session: &Session, notice: &Notice) {
 
 /// The next heartbeat of an agent.
 pub async fn heartbeat(incoming: &mut Incoming) -> ClusterFacts {
-    loop {
-        match incoming.next().await.expect("session ended") {
-            Event::Notice(bytes) => match serde_json::from_slice(&bytes).unwrap() {
-                Notice::Heartbeat { facts } => return facts,
-                other => panic!("{other:?}"),
-            },
-            Event::Stream { .. } => panic!("an agent opened a stream"),
-        }
+    let Some(Event::Notice(bytes)) = incoming.next().await else { panic!("no notice") };
+    match serde_json::from_slice(&bytes).unwrap() {
+        Notice::Heartbeat { facts } => facts,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -212,9 +207,4 @@ fn answer(
         }
         _ => dated(problem(404, "not_found", "Not found")),
     }
-}
-
-/// The cluster's id, typed.
-pub fn cluster_id() -> ClusterId {
-    CLUSTER.parse().unwrap()
 }

@@ -10,6 +10,7 @@ use roadstead_runtime::config::MapEnv;
 use roadstead_runtime::config::agent::AgentSettings;
 use roadstead_runtime::{Ids, SystemClock, Tasks};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
 
 use crate::api::{Api, Manner};
@@ -113,7 +114,11 @@ async fn the_front_door_names_the_agents_door() {
     front.state.lock().unwrap().well_known = Some(door.url());
     let agent = life.start(&front.url(), Some(TOKEN));
     soon(door.session()).await;
-    assert_eq!((front.state.lock().unwrap().dials, front.state.lock().unwrap().enrolments.len()), (0, 0));
+    let (dials, enrolments) = {
+        let state = front.state.lock().unwrap();
+        (state.dials, state.enrolments.len())
+    };
+    assert_eq!((dials, enrolments), (0, 0));
     agent.abort();
     life.tasks.cut();
 }
@@ -169,7 +174,6 @@ async fn a_stop_lets_running_work_finish() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     life.tasks.stop();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();

@@ -15,5 +15,6 @@ mod cluster;
 mod hub;
 mod life;
 mod preflight;
+mod program;
 mod session;
 mod way;

@@ -65,7 +65,12 @@ pub async fn start(settings: Settings, clusters: &[Hosted], folder: &DataFolder)
     let tls = settings.tls.enabled;
     let process = Process::embedded(settings)?;
     let certificates = super::certificates::ensure(folder.path(), &process.settings, &*process.clock)?;
-    let ca_file = (!tls).then(|| certificates.authority_file.clone());
+    let own = &process.settings.tls;
+    let ca_file = if own.kubernetes_cert_file.is_some() || own.enabled {
+        own.kubernetes_ca_file.clone()
+    } else {
+        Some(certificates.authority_file.clone())
+    };
     let all = services::all(&process, certificates).await?;
     all.start().await?;
     wait_until_ready(&process).await?;

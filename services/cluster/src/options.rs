@@ -40,7 +40,10 @@ pub struct KubernetesLink {
 
 impl fmt::Debug for Links {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Links").field("user_url", &self.user_url).field("agent_url", &self.agent_url).finish_non_exhaustive()
+        f.debug_struct("Links")
+            .field("user_url", &self.user_url)
+            .field("agent_url", &self.agent_url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,6 +94,10 @@ pub struct Options {
     pub kubernetes_port: u16,
     /// Where clients reach it, when settings say so.
     pub kubernetes_url: Option<String>,
+    /// Its certificate.
+    pub kubernetes_tls: Option<Files>,
+    /// Whoever issued it, for kubeconfigs.
+    pub kubernetes_authority: Option<PathBuf>,
     /// How long a question to an agent may take.
     pub agent_deadline: Duration,
     /// How long running requests may take after a stop signal.
@@ -133,6 +140,14 @@ impl Options {
             kubernetes_host: server.kubernetes_host.unwrap_or(server.host),
             kubernetes_port: server.kubernetes_port,
             kubernetes_url: server.kubernetes_public_url.clone(),
+            kubernetes_tls: match (&settings.tls.kubernetes_key_file, &settings.tls.kubernetes_cert_file) {
+                (Some(key), Some(certificate)) => Some(Files { key: key.clone(), certificate: certificate.clone() }),
+                _ => settings
+                    .tls
+                    .enabled
+                    .then(|| Files { key: settings.tls.key_file.clone(), certificate: settings.tls.cert_file.clone() }),
+            },
+            kubernetes_authority: settings.tls.kubernetes_ca_file.clone(),
             agent_deadline: settings.agents.request_timeout,
             grace: server.shutdown_grace,
         }
@@ -170,9 +185,10 @@ impl PublicUrls {
                 IpAddr::V4(four) => four.to_string(),
             };
             // Behind one address an ingress routes `/k/` by itself.
-            let public = options.kubernetes_url.as_deref().or_else(|| {
-                options.public_url.as_deref().filter(|url| url.starts_with("https://"))
-            });
+            let public = options
+                .kubernetes_url
+                .as_deref()
+                .or_else(|| options.public_url.as_deref().filter(|url| url.starts_with("https://")));
             public.map_or_else(|| format!("https://{host}:{}", bound.port()), trim)
         });
         Self { hub, agents, kubernetes }

@@ -17,7 +17,8 @@ pub(crate) struct KvQuotas(pub(crate) Arc<dyn Kv>);
 impl Quotas for KvQuotas {
     async fn take(&self, key: &str, limit: u32, period: Duration) -> Option<Taken> {
         let quota = Quota { per: period, limit, burst: limit };
-        let key = format!("rate:{key}");
+        // A key of its own: the user service counts forwarded requests too, and one request must not count twice.
+        let key = format!("rate:door:{key}");
         let taken = match tokio::time::timeout(PATIENCE, self.0.take(&key, quota, 1)).await {
             Ok(Ok(taken)) => taken,
             Ok(Err(fault)) => {

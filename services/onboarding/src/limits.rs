@@ -56,6 +56,8 @@ pub(crate) const HANDSHAKES: usize = 256;
 pub(crate) const REPLAY_MAX: usize = 128 * 1024;
 /// When agents that are turned away should come back, seconds; they add jitter of their own.
 pub(crate) const TURNED_AWAY_SECONDS: u32 = 2;
+/// Latest time to come back: no agent waits longer than its own longest back-off.
+pub(crate) const TURNED_AWAY_MAX: u32 = 30;
 /// Agents told to leave by a stopping replica come back within this time, spread evenly.
 pub(crate) const MOVE_SPREAD: Duration = Duration::from_secs(5);
 /// How long a stopping replica waits for agents to leave by themselves.

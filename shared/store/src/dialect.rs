@@ -22,7 +22,10 @@
 //! In a body `self` is the pool, `self.begin_write()` begins a transaction (`&mut *tx` is its executor), and
 //! `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 
@@ -66,8 +69,25 @@ impl Dialect for SqlitePool {
     }
 
     async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>> {
+        let turn = turns_of(self);
+        let _turn = turn.lock().await;
         begin(self.clone(), "BEGIN IMMEDIATE").await
     }
+}
+
+/// Who may ask a file for its write lock next. SQLite's own waiting is a sleep and another try, which a busy neighbour wins
+/// every time: with one that waits and the others in line behind it, everybody gets there in order.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+fn turns_of(pool: &SqlitePool) -> Turn {
+    /// One for each file that this process has opened.
+    static TURNS: LazyLock<Mutex<HashMap<PathBuf, Turn>>> = LazyLock::new(Mutex::default);
+    let options = pool.connect_options();
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(turn) = turns.get(options.get_filename()) {
+        return Arc::clone(turn);
+    }
+    Arc::clone(turns.entry(options.get_filename().to_owned()).or_default())
 }
 
 /// Begins in a task of its own: sqlx 0.9 gives a connection whose `begin` was cancelled back to the pool with the

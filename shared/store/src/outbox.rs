@@ -189,23 +189,28 @@ crate::for_pools! {
             if !waiting {
                 return Ok(Vec::new());
             }
+            // As a transaction, so that on SQLite it waits for its turn like every other writer.
+            let mut tx = self.begin_write().await?;
             let mut rows: Vec<(i64, Json<serde_json::Value>)> = sqlx::query_as(Self::pick(CLAIM_POSTGRES, CLAIM_SQLITE))
                 .bind(now)
                 .bind(now + CLAIM)
                 .bind(BATCH)
-                .fetch_all(self)
+                .fetch_all(&mut *tx)
                 .await?;
+            tx.commit().await?;
             rows.sort_by_key(|(seq, _)| *seq);
             Ok(rows.into_iter().map(|(seq, Json(value))| (seq, value)).collect())
         }
 
         async fn settle(&self, sent: &[i64], kept: &[i64]) -> Result<()> {
+            let mut tx = self.begin_write().await?;
             if !sent.is_empty() {
-                sqlx::query(Self::pick(SENT_POSTGRES, SENT_SQLITE)).bind(Json(sent)).execute(self).await?;
+                sqlx::query(Self::pick(SENT_POSTGRES, SENT_SQLITE)).bind(Json(sent)).execute(&mut *tx).await?;
             }
             if !kept.is_empty() {
-                sqlx::query(Self::pick(KEPT_POSTGRES, KEPT_SQLITE)).bind(Json(kept)).execute(self).await?;
+                sqlx::query(Self::pick(KEPT_POSTGRES, KEPT_SQLITE)).bind(Json(kept)).execute(&mut *tx).await?;
             }
+            tx.commit().await?;
             Ok(())
         }
 

@@ -1,17 +1,63 @@
 //! Free ports on loopback.
 
+use std::fs;
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-/// `N` different free ports. All are held while they are chosen, so that none is given out twice.
+/// The lowest port that is given out: below are those that people choose by hand.
+const FIRST: u16 = 15_000;
+/// How often a taken port may be met.
+const TRIES: usize = 1_000;
+
+/// `N` different free ports that stay free: from below the range out of which the kernel takes the ports of outgoing
+/// connections, for a port of that range is often gone before a server that is still starting has bound it.
 pub fn free<const N: usize>() -> Result<[u16; N]> {
+    let end = outgoing_range_start();
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to bind a free port")?;
+        // Held until all are chosen, so that none is given out twice.
+        let listener = bind_one(end)?;
         *port = listener.local_addr()?.port();
         listeners.push(listener);
     }
     Ok(ports)
+}
+
+fn bind_one(end: u16) -> Result<TcpListener> {
+    if end <= FIRST + 1_000 {
+        return TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("failed to bind a free port");
+    }
+    let mut randomness = fs::File::open("/dev/urandom").context("failed to open the source of randomness")?;
+    for _ in 0..TRIES {
+        let mut bytes = [0; 2];
+        randomness.read_exact(&mut bytes)?;
+        let port = FIRST + u16::from_le_bytes(bytes) % (end - FIRST);
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener);
+        }
+    }
+    bail!("no free port between {FIRST} and {end}")
+}
+
+fn outgoing_range_start() -> u16 {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    text.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_differ_and_can_be_bound() {
+        let ports: [u16; 20] = free().unwrap();
+        let different: std::collections::BTreeSet<u16> = ports.into_iter().collect();
+        assert_eq!(different.len(), ports.len());
+        for port in ports {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+    }
 }

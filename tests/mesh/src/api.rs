@@ -69,6 +69,11 @@ impl Api {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// Sets.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
     /// Removes.
     pub async fn delete(&self, path: &str) -> Result<Answer> {
         self.send(Method::DELETE, path, None).await

@@ -1,8 +1,10 @@
 //! Which programs make up a hub, and what each is told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use roadstead_auth::authority::Authority;
+use roadstead_runtime::{Clock as _, SystemClock};
 use roadstead_testkit::ports;
 use roadstead_testkit::servers::State;
 
@@ -59,13 +61,38 @@ pub(crate) struct Plan {
     pub(crate) agent_doors: Vec<u16>,
 }
 
+/// The certificate of the Kubernetes doors of a mesh.
+struct Certificates {
+    key: PathBuf,
+    certificate: PathBuf,
+    authority: PathBuf,
+}
+
+impl Certificates {
+    fn make(folder: &Path) -> Result<Self> {
+        let now = SystemClock.now();
+        let authority = Authority::generate(now)?;
+        let leaf = authority.issue(&["127.0.0.1".to_owned(), "localhost".to_owned()], now)?;
+        let write = |name: &str, text: &str| {
+            let file = folder.join(name);
+            std::fs::write(&file, text).map(|()| file)
+        };
+        Ok(Self {
+            key: write("kubernetes-key.pem", leaf.key.expose())?,
+            certificate: write("kubernetes.pem", &leaf.chain)?,
+            authority: write("ca.pem", &authority.certificate)?,
+        })
+    }
+}
+
 /// The token with which the first admin of a mesh is made.
-pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63";
+pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63a8d1e5f70c92";
 
 /// Four services, two of them twice, with the environment of `docker-compose.yml`.
 pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &str, agents: [u16; 2]) -> Result<Plan> {
     let [user, operations, first, second] = ports::free()?;
     let metrics: [u16; 6] = ports::free()?;
+    let replica: [u16; 6] = ports::free()?;
     let user_url = format!("http://127.0.0.1:{user}");
     let replicas = [
         ("user", "user", user, "ROADSTEAD_USER_PORT"),
@@ -76,18 +103,29 @@ pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &
         ("cluster-2", "cluster", second, "ROADSTEAD_SERVER_PORT"),
     ];
     let compose = Compose::open(folder, servers)?;
+    let certificates = Certificates::make(folder)?;
     let mut parts = Vec::new();
-    for ((name, service, port, port_variable), metrics) in replicas.into_iter().zip(metrics) {
+    for (((name, service, port, port_variable), metrics), replica) in replicas.into_iter().zip(metrics).zip(replica) {
         let Given { arguments, mut environment } = compose.service(service, servers)?;
         let mut set = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
-        for host in ["SERVER_HOST", "SERVER_AGENT_HOST", "USER_HOST", "OPERATIONS_HOST"] {
+        for host in ["SERVER_HOST", "SERVER_AGENT_HOST", "SERVER_REPLICA_HOST", "USER_HOST", "OPERATIONS_HOST"] {
             set(&format!("ROADSTEAD_{host}"), "127.0.0.1");
         }
         set(port_variable, &port.to_string());
         set("ROADSTEAD_METRICS_PORT", &metrics.to_string());
+        set("ROADSTEAD_SERVER_REPLICA_PORT", &replica.to_string());
         set("ROADSTEAD_USER_URL", &user_url);
         set("ROADSTEAD_DATA_DIR", &folder.join(name).display().to_string());
         set("ROADSTEAD_SERVER_AGENT_PUBLIC_URL", agent_url);
+        // Replicas on one machine: each takes streams at a port of its own.
+        set("ROADSTEAD_SERVER_REPLICA_HOST", "127.0.0.1");
+        set("ROADSTEAD_SERVER_REPLICA_PORT", "0");
+        if service == "cluster" {
+            set("ROADSTEAD_SERVER_KUBERNETES_PORT", "0");
+            set("ROADSTEAD_TLS_KUBERNETES_KEY_FILE", &certificates.key.display().to_string());
+            set("ROADSTEAD_TLS_KUBERNETES_CERT_FILE", &certificates.certificate.display().to_string());
+            set("ROADSTEAD_TLS_KUBERNETES_CA_FILE", &certificates.authority.display().to_string());
+        }
         // Later ones win.
         environment.extend(tuning.environment.iter().cloned());
         let url = format!("http://127.0.0.1:{port}");
@@ -103,7 +141,20 @@ pub(crate) fn one_process(folder: &Path, tuning: &Tuning, ports: [u16; 2]) -> Pl
     let agents = format!("127.0.0.1:{}", ports[1]);
     let data = folder.join("data").display().to_string();
     let ready = folder.join("ready.json").display().to_string();
-    let arguments = ["up", "--listen", &listen, "--agent-listen", &agents, "--data", &data, "--ready-file", &ready];
+    let any = "127.0.0.1:0";
+    let arguments = [
+        "up",
+        "--listen",
+        &listen,
+        "--agent-listen",
+        &agents,
+        "--kubernetes-listen",
+        any,
+        "--data",
+        &data,
+        "--ready-file",
+        &ready,
+    ];
     let url = format!("http://{listen}");
     Plan {
         parts: vec![Part {

@@ -8,6 +8,7 @@ mod api;
 mod balancer;
 mod cluster;
 mod compose;
+mod kubectl;
 mod layout;
 mod mesh;
 
@@ -15,4 +16,5 @@ pub use api::{Answer, Api};
 pub use balancer::Balancer;
 pub use cluster::own_namespaces;
 pub use layout::{Layout, Tuning};
+pub use kubectl::{Kubectl, Output};
 pub use mesh::{TestMesh, create_api_key};

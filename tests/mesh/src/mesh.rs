@@ -136,8 +136,10 @@ impl TestMesh {
         let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
         let api = Api::new(&part.url)?;
         let ((), time) = eventually(&format!("{name} is ready"), limit, || async {
-            let alive = self.processes.get(name).is_some_and(|process| process.is_alive());
-            ensure!(alive, "it ended:\n{}", self.programs.tail(name));
+            for part in self.parts.keys() {
+                let alive = self.processes.get(part).is_none_or(|process| process.is_alive());
+                ensure!(alive || part != name, "it ended:\n{}", self.programs.tail(part));
+            }
             let answer = api.get("/readyz").await?;
             ensure!(answer.status == 200, "{} {}\n{}", answer.status, answer.body, self.programs.tail(name));
             Ok::<_, anyhow::Error>(())
@@ -160,6 +162,26 @@ impl TestMesh {
     /// Ends one of the servers as a crash would.
     pub fn kill_server(&mut self, server: Server) -> Result<()> {
         self.servers()?.kill(server)
+    }
+
+    /// `kill` for a part or an agent: it may finish.
+    pub fn terminate(&self, name: &str) -> Result<()> {
+        self.processes.get(name).with_context(|| format!("no process {name}"))?.signal("TERM")
+    }
+
+    /// A folder for files of the test, gone with the mesh.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The `roadstead` program as somebody with an API key calls it, at a front door.
+    pub fn client(&self, door: usize, api_key: &str) -> Result<Command> {
+        let mut command = program("roadstead")?;
+        command
+            .env("ROADSTEAD_URL", self.doors.get(door).context("no such door")?)
+            .env("ROADSTEAD_API_KEY", api_key)
+            .env("ROADSTEAD_CONFIG", self.folder.join("no-profile.json"));
+        Ok(command)
     }
 
     /// Makes a join token.

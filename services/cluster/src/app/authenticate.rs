@@ -41,7 +41,7 @@ pub(crate) struct Authentication {
     clock: SharedClock,
     keys: Arc<TokenKeys>,
     metrics: Metrics,
-    known: Cache<CredentialProof, Authenticated>,
+    known: Cache<CredentialProof, Caller>,
     identities: Cache<IdentityKey, (UserId, String)>,
     changes: tokio::sync::Notify,
 }
@@ -77,7 +77,7 @@ impl Authentication {
             client: std::net::IpAddr::from([0, 0, 0, 0]),
             traceparent: None,
         };
-        Ok(self.whose(proof.clone(), &context).await?.principal.clone())
+        Ok(self.whose(proof.clone(), &context).await?.principal.as_ref().clone())
     }
 
     fn forget(&self, fact: &Fact) {
@@ -110,13 +110,13 @@ impl Authentication {
         }
     }
 
-    async fn whose(&self, proof: CredentialProof, context: &RequestContext) -> Result<Arc<Authenticated>> {
+    async fn whose(&self, proof: CredentialProof, context: &RequestContext) -> Result<Caller> {
         let hit = self.known.known(&proof);
         self.count_cache(hit.is_some());
         if let Some(known) = hit {
-            return Ok(known);
+            return Ok(known.as_ref().clone());
         }
-        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
+        let (bus, clock, shown) = (self.bus.clone(), Arc::clone(&self.clock), Arc::new(proof.clone()));
         let question =
             Authenticate { credential: proof.clone(), cluster_id: None, source: Some(context.client.to_string()) };
         let context = call(context, LOOKUP_DEADLINE);
@@ -124,10 +124,11 @@ impl Authentication {
             Box::pin(async move {
                 let answer = ask_user(&bus, &question, &context).await?;
                 let until = earliest(clock.now() + span(KNOWN_FOR), answer.expires_at);
-                Ok(Answer { value: Arc::new(answer), until })
+                let caller = Caller { principal: Arc::new(answer.principal), proof: shown };
+                Ok(Answer { value: Arc::new(caller), until })
             })
         };
-        self.known.get(proof, ask).await
+        Ok(self.known.get(proof, ask).await?.as_ref().clone())
     }
 
     /// Who is asking, signed by the user service for this cluster.
@@ -187,11 +188,6 @@ async fn ask_user(bus: &Bus, question: &Authenticate, context: &CallContext) -> 
     })
 }
 
-fn caller(known: &Arc<Authenticated>, proof: CredentialProof) -> Caller {
-    let principal: Principal = known.principal.clone();
-    Caller { principal: Arc::new(principal), proof: Arc::new(proof) }
-}
-
 #[async_trait]
 impl Authenticator for Authentication {
     fn known(&self, credential: &Credential) -> Option<Caller> {
@@ -200,7 +196,7 @@ impl Authenticator for Authentication {
         let proof = token::api_key_proof(key.expose())?;
         let known = self.known.known(&proof)?;
         self.count_cache(true);
-        Some(caller(&known, proof))
+        Some(known.as_ref().clone())
     }
 
     async fn authenticate(&self, credential: &Credential, context: &RequestContext) -> Result<Caller> {
@@ -209,7 +205,7 @@ impl Authenticator for Authentication {
             Credential::Bearer(_) => "bearer",
         };
         let answer = match self.proof(credential).await {
-            Ok(proof) => self.whose(proof.clone(), context).await.map(|known| caller(&known, proof)),
+            Ok(proof) => self.whose(proof, context).await,
             Err(error) => Err(error),
         };
         let outcome = match &answer {

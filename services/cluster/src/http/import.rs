@@ -16,6 +16,7 @@ use super::State;
         ("name" = Option<String>, Query, description = "Name for the cluster, when the token is not bound to one"),
     ),
     responses((status = 200, body = String, content_type = "application/yaml"), (status = 404, description = "No such token")),
+    security(()),
 )]
 pub(crate) async fn manifest(app: State, path: Path<String>, query: QueryPairs, context: RequestContext) -> ApiResult {
     let name = query

@@ -1,8 +1,10 @@
 //! The description of the routes that this service answers itself. `cargo xtask drift` joins it with the user service's
 //! and writes `docs/openapi.json`, which the front door serves.
 
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::{import, v1, v2, v3};
 
@@ -40,9 +42,66 @@ use super::{import, v1, v2, v3};
         v3::namespaces,
         v3::connected_agents,
     ),
-    modifiers(&Credentials),
+    components(schemas(Refusal)),
+    modifiers(&Credentials, &Refusals),
 )]
 struct Document;
+
+/// A refusal (RFC 9457), with the members that clients of the seeds read.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what http-kit writes")]
+struct Refusal {
+    /// URN of the code.
+    r#type: String,
+    /// The code in words.
+    title: String,
+    /// HTTP status.
+    status: u16,
+    /// One sentence about this refusal.
+    detail: String,
+    /// The same sentence.
+    error: String,
+    /// Stable code; each has a page in `docs/errors`.
+    code: String,
+    /// Id to look for in the hub's log.
+    request_id: String,
+    /// Fields that are wrong.
+    errors: Option<Vec<RefusedField>>,
+}
+
+/// A field that is wrong.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what http-kit writes")]
+struct RefusedField {
+    /// Where it is.
+    loc: Vec<String>,
+    /// What is wrong.
+    msg: String,
+    /// The kind of fault, in one word.
+    r#type: String,
+}
+
+/// Every operation may refuse, always in the same body.
+struct Refusals;
+
+impl Modify for Refusals {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        for item in openapi.paths.paths.values_mut() {
+            for operation in operations(item) {
+                let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Refusal"))).build();
+                let response = ResponseBuilder::new()
+                    .description("Refused; the code says why")
+                    .content("application/problem+json", content)
+                    .build();
+                operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().filter_map(Option::as_mut)
+}
 
 struct Credentials;
 

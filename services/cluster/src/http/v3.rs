@@ -25,6 +25,7 @@ fn time(time: DateTime<Utc>) -> String {
     responses((status = 200, body = serde_json::Value, example = json!({
         "status": "healthy", "service": "cluster_service", "timestamp": "2024-01-01T12:00:00.000Z", "version": "1.0.0"
     }))),
+    security(()),
 )]
 pub(crate) async fn health(app: State) -> HttpResponse {
     HttpResponse::Ok().json(Health {

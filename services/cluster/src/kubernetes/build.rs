@@ -11,9 +11,9 @@ use rustls::ServerConfig;
 
 use super::breaker::Breakers;
 use super::{AgentStreams, Door, HubGate, MeshStreams, Standing};
+use crate::Deps;
 use crate::app::App;
 use crate::options::{KubernetesLink, Options};
-use crate::Deps;
 
 /// A bound door.
 pub(crate) struct Bound {
@@ -36,25 +36,29 @@ pub(crate) struct Built {
 /// HTTP.
 pub(crate) fn bind(options: &Options, link: Option<KubernetesLink>, deps: &Deps) -> anyhow::Result<Option<Bound>> {
     let one_process = link.is_some();
-    let (files, authority, streams): (Files, Option<String>, Arc<dyn AgentStreams>) = match (link, &options.tls) {
-        (Some(link), tls) => {
-            let own = tls.is_none().then_some(link.authority);
-            (tls.clone().unwrap_or(link.files), own, link.streams)
-        }
-        (None, Some(files)) => {
-            let Some(secret) = &deps.settings.mesh.secret else { return Ok(None) };
-            let tls = MeshTls::derive(secret).context("the mesh secret gives no certificates")?;
-            let streams = MeshStreams::new(
-                deps.bus.clone(),
-                Arc::clone(&deps.clock),
-                deps.ids.clone(),
-                deps.tasks.clone(),
-                &tls,
-            );
-            (files.clone(), None, Arc::new(streams))
-        }
-        (None, None) => return Ok(None),
-    };
+    let authority = options.kubernetes_authority.as_ref().map(|file| {
+        std::fs::read_to_string(file)
+            .with_context(|| format!("failed to read tls.kubernetes_ca_file {}", file.display()))
+    });
+    let authority = authority.transpose()?;
+    let (files, authority, streams): (Files, Option<String>, Arc<dyn AgentStreams>) =
+        match (link, &options.kubernetes_tls) {
+            (Some(link), Some(files)) => (files.clone(), authority, link.streams),
+            (Some(link), None) => (link.files, Some(link.authority), link.streams),
+            (None, Some(files)) => {
+                let Some(secret) = &deps.settings.mesh.secret else { return Ok(None) };
+                let tls = MeshTls::derive(secret).context("the mesh secret gives no certificates")?;
+                let streams = MeshStreams::new(
+                    deps.bus.clone(),
+                    Arc::clone(&deps.clock),
+                    deps.ids.clone(),
+                    deps.tasks.clone(),
+                    &tls,
+                );
+                (files.clone(), authority, Arc::new(streams))
+            }
+            (None, None) => return Ok(None),
+        };
     let certificate = Certificate::watch(files, Arc::clone(&deps.clock), &deps.tasks)
         .context("failed to read the certificate of the Kubernetes door")?;
     let mut tls = certificate.server_config().context("failed to set up TLS of the Kubernetes door")?;

@@ -97,6 +97,9 @@ mod tests {
         ] {
             assert_eq!(read_pairs(pairs).unwrap_err().code, Code::InvalidCredential, "{pairs:?}");
         }
-        assert_eq!(read_pairs(&[("sec-websocket-protocol", "v5.channel.k8s.io")]).unwrap_err().code, Code::Unauthenticated);
+        assert_eq!(
+            read_pairs(&[("sec-websocket-protocol", "v5.channel.k8s.io")]).unwrap_err().code,
+            Code::Unauthenticated
+        );
     }
 }

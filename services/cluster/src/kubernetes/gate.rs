@@ -98,7 +98,12 @@ impl Gate for HubGate {
 
 impl HubGate {
     /// For a caller who is known and counted: which cluster, and as whom.
-    pub(crate) async fn admit_caller(&self, caller: &Caller, cluster: &str, context: &RequestContext) -> Result<Admitted> {
+    pub(crate) async fn admit_caller(
+        &self,
+        caller: &Caller,
+        cluster: &str,
+        context: &RequestContext,
+    ) -> Result<Admitted> {
         let app = &self.app;
         let agent = app.agent(caller, AgentTarget::Cluster(cluster.to_owned()), context).await?;
         let cluster_id = agent.cluster_id.ok_or(Code::AgentOffline)?;

@@ -217,7 +217,12 @@ impl Door {
     }
 
     /// Carries an exchange of an admitted caller; also for the front door's own route.
-    pub(crate) async fn carry<B>(&self, mut exchange: Exchange<B>, admitted: Admitted, request_id: &str) -> Result<Outcome>
+    pub(crate) async fn carry<B>(
+        &self,
+        mut exchange: Exchange<B>,
+        admitted: Admitted,
+        request_id: &str,
+    ) -> Result<Outcome>
     where
         B: hyper::body::Body<Data = bytes::Bytes> + Send + Unpin + 'static,
         B::Error: Into<relay::BoxError>,

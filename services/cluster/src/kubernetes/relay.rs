@@ -124,7 +124,8 @@ where
         // Whatever else answers an upgrade ends the connection with it (row P06): nothing raw is left open behind it.
         parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let ending = (pace == Pace::Watch && parts.status.is_success()).then(|| Box::pin(tasks.stopping().cancelled_owned()));
+    let ending =
+        (pace == Pace::Watch && parts.status.is_success()).then(|| Box::pin(tasks.stopping().cancelled_owned()));
     let body = Carried { body, _sender: sender, ending, ended: false, _right: right };
     Ok(Outcome::Answer(Response::from_parts(parts, body.boxed_unsync())))
 }

@@ -35,7 +35,6 @@ impl Right {
     pub(crate) async fn during<F: Future>(&self, work: F) -> Option<F::Output> {
         self.0.run_until_cancelled(work).await
     }
-
 }
 
 #[derive(Debug)]
@@ -73,17 +72,26 @@ impl Standing {
 
     /// Looks after the rights until the process stops.
     pub(crate) fn start(self: &Arc<Self>, authentication: Arc<Authentication>, tasks: &Tasks) {
-        let (this, stopping) = (Arc::clone(self), tasks.cutting());
+        let (this, stopping) = (Arc::clone(self), tasks.stopping());
         tasks.spawn("kubernetes-standing", async move {
             loop {
+                // A process that stops ends this with its last stream, not before.
+                if stopping.is_cancelled() && this.is_idle() {
+                    return;
+                }
                 tokio::select! {
-                    () = stopping.cancelled() => return,
+                    () = stopping.cancelled(), if !stopping.is_cancelled() => {}
                     () = authentication.changed() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
                 this.look(&authentication).await;
             }
         });
+    }
+
+    fn is_idle(&self) -> bool {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.values().all(|entry| entry.right.strong_count() == 0)
     }
 
     async fn look(&self, authentication: &Authentication) {

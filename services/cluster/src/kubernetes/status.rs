@@ -29,7 +29,8 @@ fn reason(code: Code) -> &'static str {
 /// The answer for an error of the hub: a `Status` with our code among the causes and the request id in the message.
 pub(crate) fn answer(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let status = error.code.status();
-    let mut details = json!({ "causes": [{ "reason": error.code.as_str(), "message": error.detail, "field": "roadstead" }] });
+    let mut details =
+        json!({ "causes": [{ "reason": error.code.as_str(), "message": error.detail, "field": "roadstead" }] });
     if let Some(seconds) = error.retry_after {
         details["retryAfterSeconds"] = json!(seconds);
     }

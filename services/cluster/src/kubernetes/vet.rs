@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_tail_goes_on_as_it_came() {
-        let found = target("/k/prod/api/v1/namespaces/a/services/https:b:443/proxy/x", Some("watch=true&x=%2F..")).unwrap();
+        let found =
+            target("/k/prod/api/v1/namespaces/a/services/https:b:443/proxy/x", Some("watch=true&x=%2F..")).unwrap();
         assert_eq!(found.cluster, "prod");
         assert_eq!(found.tail, "/api/v1/namespaces/a/services/https:b:443/proxy/x?watch=true&x=%2F..");
         assert_eq!(target("/k/7", None).unwrap().tail, "/");
@@ -241,7 +242,14 @@ mod tests {
         let tail = |query: &str| target("/k/c/api/v1/pods", Some(query)).unwrap().tail;
         assert_eq!(tail("limit=1000000000&timeoutSeconds=1000000000"), "/api/v1/pods?limit=50000&timeoutSeconds=86400");
         assert_eq!(tail("timeoutSeconds=99999999999999999999999"), "/api/v1/pods?timeoutSeconds=86400");
-        for query in ["limit=500&timeoutSeconds=600", "limit=", "limit=-1", "limit=x", "xlimit=1000000000", "labelSelector=a%3Db"] {
+        for query in [
+            "limit=500&timeoutSeconds=600",
+            "limit=",
+            "limit=-1",
+            "limit=x",
+            "xlimit=1000000000",
+            "labelSelector=a%3Db",
+        ] {
             assert_eq!(tail(query), format!("/api/v1/pods?{query}"));
         }
     }
@@ -258,9 +266,20 @@ mod tests {
 
     #[test]
     fn p03_paths_with_two_meanings_are_refused() {
-        for tail in
-            ["/../x", "/a/..", "/./a", "/a%2e%2e%2fb", "/a/%2E%2E/b", "/a..;/b", "/%252e", "/a\\b", "//a", "/a//b", "/a%00", "/a%5cb"]
-        {
+        for tail in [
+            "/../x",
+            "/a/..",
+            "/./a",
+            "/a%2e%2e%2fb",
+            "/a/%2E%2E/b",
+            "/a..;/b",
+            "/%252e",
+            "/a\\b",
+            "//a",
+            "/a//b",
+            "/a%00",
+            "/a%5cb",
+        ] {
             assert_eq!(target(&format!("/k/c{tail}"), None).unwrap_err().code, Code::BadRequest, "{tail}");
         }
         for path in ["/k/", "/k", "/x/c/api", "/k//api"] {
@@ -306,7 +325,10 @@ mod tests {
         let asked = |rows: &[(&str, &str)]| upgrade(&map(rows));
         assert_eq!(asked(&[]), Ok(None));
         assert_eq!(asked(&[("connection", "Upgrade"), ("upgrade", "SPDY/3.1")]), Ok(Some(Upgrade::Spdy)));
-        assert_eq!(asked(&[("connection", "keep-alive, upgrade"), ("upgrade", "WebSocket")]), Ok(Some(Upgrade::WebSocket)));
+        assert_eq!(
+            asked(&[("connection", "keep-alive, upgrade"), ("upgrade", "WebSocket")]),
+            Ok(Some(Upgrade::WebSocket))
+        );
         for rows in [
             &[("connection", "upgrade"), ("upgrade", "h2c")][..],
             &[("connection", "upgrade"), ("upgrade", "foo")],

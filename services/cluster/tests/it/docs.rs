@@ -70,3 +70,19 @@ fn every_route_is_described() {
         .collect();
     assert_eq!(routes, described);
 }
+
+#[test]
+fn the_description_says_who_may_call() {
+    let settings = Settings::load(ServiceRole::Up, None, &MapEnv::default()).unwrap();
+    let document = serde_json::to_value(roadstead_cluster::openapi()).unwrap();
+    for row in roadstead_cluster::routes(&settings) {
+        let operation = &document["paths"][&row.path][row.method.as_str().to_lowercase()];
+        if operation.is_null() {
+            continue;
+        }
+        let schemes = operation["security"].as_array().unwrap_or_else(|| panic!("no security on {}", row.path));
+        let open = schemes.iter().any(|scheme| scheme.as_object().unwrap().is_empty());
+        assert_eq!(open, matches!(row.access, Access::Public | Access::Optional), "{} {}", row.method, row.path);
+        assert!(operation["responses"]["default"]["content"]["application/problem+json"].is_object());
+    }
+}

@@ -39,7 +39,6 @@ pub struct Account {
 pub struct Rig {
     pub clock: ManualClock,
     pub ids: Ids,
-    pub tasks: Tasks,
     pub metrics: Metrics,
     pub world: Arc<World>,
     pub deps: Deps,
@@ -153,7 +152,6 @@ impl Rig {
             nobody: account(5, "nina", &[], granted()),
             clock,
             ids: ids.clone(),
-            tasks,
             metrics,
             world,
             deps,

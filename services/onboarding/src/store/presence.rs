@@ -191,15 +191,25 @@ roadstead_store::for_pools! {
         }
 
         async fn see_replica(&self, replica: ReplicaId, address: Option<&str>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
-            Ok(sqlx::query_scalar(Self::pick(SEE_POSTGRES, SEE_SQLITE)).bind(replica.uuid()).bind(now).bind(address).fetch_one(self).await?)
+            let mut tx = self.begin_write().await?;
+            let seen = sqlx::query_scalar(Self::pick(SEE_POSTGRES, SEE_SQLITE))
+                .bind(replica.uuid())
+                .bind(now)
+                .bind(address)
+                .fetch_one(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(seen)
         }
 
         async fn reclaim(&self, sessions: &[(AgentId, i64)], replica: ReplicaId) -> Result<Vec<AgentId>> {
+            let mut tx = self.begin_write().await?;
             let mine: Vec<Uuid> = sqlx::query_scalar(Self::pick(RECLAIM_POSTGRES, RECLAIM_SQLITE))
                 .bind(Json(epoch_rows(sessions)))
                 .bind(replica.uuid())
-                .fetch_all(self)
+                .fetch_all(&mut *tx)
                 .await?;
+            tx.commit().await?;
             Ok(mine.into_iter().map(AgentId::from_uuid).collect())
         }
 

@@ -3,6 +3,10 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use roadstead_runtime::retry::Backoff;
+use roadstead_runtime::{Ids, SystemClock};
+use roadstead_tunnel::ws::DialError;
+
 use crate::agent::{Agent, Joined, enrol, try_dial};
 use crate::rig::Rig;
 
@@ -16,7 +20,15 @@ fn resident() -> u64 {
 
 async fn wait_for(rig: &Rig, count: usize, limit: Duration) -> Duration {
     let began = Instant::now();
+    let mut told = 0;
     while rig.replicas.last().unwrap().service.sessions() != count {
+        if began.elapsed().as_secs() >= told {
+            told += 5;
+            let page = crate::wire::get(rig.address(), "/metrics").await.body;
+            let page = String::from_utf8_lossy(&page).into_owned();
+            let lines: Vec<_> = page.lines().filter(|line| line.starts_with("roadstead_agent_handshakes_total") || line.starts_with("roadstead_dropped_total")).collect();
+            println!("{:?} {lines:?}", began.elapsed());
+        }
         assert!(began.elapsed() < limit, "{} of {count}", rig.replicas.last().unwrap().service.sessions());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -33,6 +45,7 @@ async fn idle_agents_are_small() {
         .args(["--exact", "fleet::the_fleet", "--include-ignored", "--nocapture"])
         .env(FLEET, format!("{} {token} {agents}", rig.address()))
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -55,7 +68,10 @@ async fn idle_agents_are_small() {
     println!("all there after {:?}", began.elapsed());
     tokio::time::sleep(Duration::from_secs(12)).await;
     let after = resident();
-    println!("resident {before} at {seen}, {after} at {agents}: {} bytes an agent", after.saturating_sub(before) / (agents - seen) as u64);
+    println!(
+        "resident {before} at {seen}, {after} at {agents}: {} bytes an agent",
+        after.saturating_sub(before) / (agents - seen) as u64
+    );
     // The replica is killed; another one takes its place and its port.
     let mut rig = rig;
     rig.settings.server.agent_port = rig.address().port();
@@ -91,28 +107,41 @@ async fn the_fleet() {
         joined.push(enrol(address, &token, Some(&format!("fleet-{number}"))).await);
     }
     let mut living = tokio::task::JoinSet::new();
+    let opening = std::sync::Arc::new(tokio::sync::Semaphore::new(100));
     for joined in joined {
+        let first = std::sync::Arc::clone(&opening).acquire_owned().await.unwrap();
         living.spawn(async move {
+            let mut agent = come(address, &joined).await;
+            drop(first);
             loop {
-                let agent = come(address, &joined).await;
                 agent.session.closed().await;
                 // As the agent does: at once, with full jitter.
-                let ids = roadstead_runtime::Ids::system(roadstead_runtime::SystemClock::shared());
-                tokio::time::sleep(ids.jitter(Duration::from_secs(2))).await;
+                let ids = Ids::system(SystemClock::shared());
+                tokio::time::sleep(ids.jitter(Duration::from_secs(1))).await;
+                agent = come(address, &joined).await;
             }
         });
     }
     std::future::pending::<()>().await;
 }
 
+/// Dials as the agent does: exponential back-off with full jitter, after what the hub asks for.
 async fn come(address: std::net::SocketAddr, joined: &Joined) -> Agent {
-    loop {
-        match try_dial(address, joined).await {
+    let ids = Ids::system(SystemClock::shared());
+    let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+    for attempt in 0.. {
+        let asked = match try_dial(address, joined).await {
             Ok(agent) => {
                 agent.beat(roadstead_contracts::message::ClusterFacts::default());
                 return agent;
             }
-            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-        }
+            Err(DialError::Refused(answer)) => {
+                answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok())
+            }
+            Err(_) => None,
+        };
+        let asked = Duration::from_secs(asked.unwrap_or(0));
+        tokio::time::sleep(asked + backoff.delay(attempt, &ids)).await;
     }
+    unreachable!()
 }

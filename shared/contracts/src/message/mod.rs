@@ -2,6 +2,7 @@
 
 mod auth;
 mod grants;
+mod join_tokens;
 mod namespaces;
 mod registry;
 
@@ -10,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 pub use auth::*;
 pub use grants::*;
+pub use join_tokens::*;
 pub use namespaces::*;
 pub use registry::*;
 

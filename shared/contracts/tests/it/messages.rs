@@ -142,12 +142,7 @@ fn every_message_is_pinned() {
         row(&ResolveAgent { principal: who.clone(), target: AgentTarget::Cluster("alpha".to_owned()) }, &agent),
         row(
             &LocateAgent { cluster_id: id(2) },
-            &AgentLocation {
-                replica_id: id(10),
-                address: "10.0.0.7:8009".to_owned(),
-                agent_id: id(4),
-                epoch: 3,
-            },
+            &AgentLocation { replica_id: id(10), address: "10.0.0.7:8009".to_owned(), agent_id: id(4), epoch: 3 },
         ),
         row(
             &ListJoinTokens { principal: who.clone(), page: page.clone() },

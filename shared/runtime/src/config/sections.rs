@@ -69,6 +69,13 @@ section! {
         key_file: PathBuf = "key.pem" [kubesage("SSL_KEYFILE"), hub("server.tls.key_file")];
         /// PEM file of the certificate chain, leaf first.
         cert_file: PathBuf = "cert.pem" [kubesage("SSL_CERTFILE"), hub("server.tls.cert_file")];
+        /// PEM file of the Kubernetes door's own key, where a proxy ends TLS for the others. Left out: the one above, when the
+        /// doors speak TLS.
+        kubernetes_key_file: Option<PathBuf> = "";
+        /// PEM file of the Kubernetes door's own certificate chain.
+        kubernetes_cert_file: Option<PathBuf> = "";
+        /// PEM file of whoever issued that certificate, put into kubeconfigs. Left out: a public authority.
+        kubernetes_ca_file: Option<PathBuf> = "";
     }
 
     /// The user service.

@@ -48,6 +48,8 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
         }
     }
     command
+        // Where its crash dumps go.
+        .current_dir(folder.join("log"))
         .env("HOME", folder.join("home"))
         .env("RABBITMQ_NODENAME", &state.node)
         .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
@@ -65,9 +67,12 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
         );
     let process = Process::start(&mut command, &state.log("rabbitmq"))?;
     until("rabbitmq answers", START_LIMIT, || {
-        ensure!(process.is_alive(), "rabbitmq ended; see {}", state.log("rabbitmq").display());
-        greet(state)
-    })?;
+        if process.is_alive() {
+            greet(state).map(Ok)
+        } else {
+            Ok(Err(anyhow::anyhow!("rabbitmq ended; see {}", state.log("rabbitmq").display())))
+        }
+    })??;
     Ok(process)
 }
 

@@ -26,9 +26,12 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
     )?;
     let process = Process::start(Command::new(&programs.redis).arg(folder.join("redis.conf")), &state.log("redis"))?;
     until("redis answers", START_LIMIT, || {
-        ensure!(process.is_alive(), "redis ended; see {}", state.log("redis").display());
-        ping(state)
-    })?;
+        if process.is_alive() {
+            ping(state).map(Ok)
+        } else {
+            Ok(Err(anyhow::anyhow!("redis ended; see {}", state.log("redis").display())))
+        }
+    })??;
     Ok(process)
 }
 

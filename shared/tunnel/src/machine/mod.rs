@@ -8,6 +8,7 @@
 //! Credit: a receiver grants what its owner drained (or what it threw away), never more. See [`receive`] for what comes
 //! in, [`transmit`] for the order of what goes out.
 
+pub mod limits;
 mod receive;
 mod stream;
 mod transmit;
@@ -19,40 +20,11 @@ use bytes::Bytes;
 use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::frame::{Class, Code, HEAD_MAX, PAYLOAD_MAX, REASON_MAX, StreamId};
+use limits::{
+    LATE_MAX, LATE_PER_STREAM, NOTICES, NOTICES_MAX, PINGS, SEND_BUFFER, SESSION_STEP, SESSION_WINDOW, STALL_LIMIT_US,
+    STREAMS_MAX,
+};
 use stream::{Receiving, Sending, StreamState};
-
-/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip, and 16 MB if 64 streams stall.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
-/// A stream that is drained faster than its window comes round grows up to this.
-pub const STREAM_WINDOW_MAX: u32 = 1024 * 1024;
-/// Credit of the session: the most that streams may hold undrained, all together (reliability row F16: 2 MiB).
-pub const SESSION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Credit of the session that bulk streams leave to interactive ones, so that stalled downloads never block an exec.
-pub const SESSION_RESERVE: u32 = 256 * 1024;
-/// Drained bytes after which the session's credit is renewed: 32 renewals a window, 16 bytes each.
-const SESSION_STEP: u32 = 64 * 1024;
-/// Bytes of a stream that wait to be written: enough to fill a batch, small enough to be forgotten.
-pub const SEND_BUFFER: usize = 64 * 1024;
-/// Streams that a peer may have open. A cluster's watches are about a thousand.
-pub const STREAMS_MAX: usize = 4_096;
-/// Streams that wait to be taken up; more are refused. They hold a head of up to 16 KiB each.
-pub const BACKLOG_MAX: usize = 128;
-/// Refused streams whose opener has not yet let go. A peer that counts never gets here.
-const REFUSED_MAX: usize = 256;
-/// Notices that wait, in each direction.
-pub const NOTICES_MAX: usize = 16;
-/// Frames for unknown streams that end the session.
-pub const OFFENCES_MAX: u32 = 16;
-/// Late credits and resets that a closed stream may still cause.
-const LATE_PER_STREAM: u32 = 8;
-/// Most late frames that are saved up.
-const LATE_MAX: u32 = 4_096;
-/// Pings: a burst of 16 and one a second. Ours come every 8 s.
-const PINGS: Bucket = Bucket::new(16, 1_000_000);
-/// Notices: a burst of 32 and four a second. Heartbeats come every 10 s.
-const NOTICES: Bucket = Bucket::new(32, 250_000);
-/// A stream nobody drained for this long is reset when the session runs out of room.
-pub const STALL_LIMIT_US: u64 = 10_000_000;
 
 /// Which side of the session this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{
-    BACKLOG_MAX, Control, Event, Machine, NOTICES_MAX, OFFENCES_MAX, REFUSED_MAX, Receiving, Sending, StreamState,
-};
+use super::limits::{BACKLOG_MAX, NOTICES_MAX, OFFENCES_MAX, REFUSED_MAX};
+use super::{Control, Event, Machine, Receiving, Sending, StreamState};
 use crate::error::Violation;
 use crate::frame::{Class, Code, Frame, MESSAGE_MAX, SESSION, StreamId};
 

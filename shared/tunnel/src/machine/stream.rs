@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{STREAM_WINDOW, STREAM_WINDOW_MAX};
+use super::limits::{STREAM_WINDOW, STREAM_WINDOW_MAX};
 use crate::frame::{Class, Code};
 
 /// Our direction.

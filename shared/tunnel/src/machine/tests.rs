@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
+use super::limits::*;
 use super::*;
 use crate::error::Violation;
 use crate::frame::{Frame, MESSAGE_FILL, SESSION, encode_data};

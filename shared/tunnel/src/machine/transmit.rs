@@ -6,7 +6,8 @@
 
 use bytes::{Buf, BytesMut};
 
-use super::{Control, Event, Machine, SEND_BUFFER, SESSION_RESERVE, Sending};
+use super::limits::{SEND_BUFFER, SESSION_RESERVE};
+use super::{Control, Event, Machine, Sending};
 use crate::frame::{Class, Frame, HEADER, MESSAGE_FILL, PAYLOAD_MAX, SESSION, StreamId, encode_data};
 
 /// Most bytes of one interactive turn: small, so that many streams share a batch.

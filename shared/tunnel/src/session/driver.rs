@@ -53,6 +53,8 @@ impl Driver {
             let mut state = self.shared.lock();
             let at = if self.timer.is_elapsed() || self.timer.deadline() <= now {
                 let now_us = self.shared.now_us();
+                // Some seconds went by: what a burst made grow can go.
+                state.rest();
                 state.tick(&self.options, now, now_us)
             } else {
                 state.next_look(&self.options, now).min(self.timer.deadline())
@@ -87,8 +89,13 @@ impl Driver {
             state.pump(context);
         }
         let unsaid = state.machine.wants_to_transmit() && state.blocked.is_some();
+        // A peer that is gone, or that does not take what it is sent, is not waited for.
+        let gone = matches!(reason, CloseReason::Lost(_) | CloseReason::Silent | CloseReason::SendTimeout);
         let closing = match state.transport.as_deref_mut() {
-            Some(transport) if !unsaid => transport.poll_close(code, context),
+            Some(transport) if !unsaid => match transport.poll_close(code, context) {
+                Poll::Ready(()) if !gone => transport.poll_drain(context),
+                other => other,
+            },
             Some(_) => Poll::Pending,
             None => Poll::Ready(()),
         };
@@ -110,7 +117,6 @@ impl Future for Driver {
         {
             let mut state = self.shared.lock();
             state.driver = Some(context.waker().clone());
-            state.moved = false;
         }
         let more = self.read(context);
         let mut state = self.shared.lock();
@@ -130,9 +136,6 @@ impl Future for Driver {
             // The clock asked for a ping.
             state.pump(context);
             state.dispatch();
-        }
-        if !more && !state.moved && state.blocked.is_none() {
-            state.rest();
         }
         self.shared.leave(state);
         if more {

@@ -27,7 +27,8 @@ pub use crate::machine::Role;
 
 use crate::error::{CloseReason, Error, Result};
 use crate::frame::{Class, Code};
-use crate::machine::{Counters, STREAMS_MAX};
+use crate::machine::Counters;
+use crate::machine::limits::STREAMS_MAX;
 use crate::transport::Transport;
 use state::State;
 

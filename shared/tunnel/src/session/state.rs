@@ -55,8 +55,6 @@ pub(super) struct State {
     heard_bytes: u64,
     spoke_at: Instant,
     pinged_at: Instant,
-    /// Something moved since the driver last let buffers go.
-    pub(super) moved: bool,
     to_wake: Vec<Waker>,
 }
 
@@ -85,7 +83,6 @@ impl State {
             heard_bytes: 0,
             spoke_at: now,
             pinged_at: now,
-            moved: false,
             to_wake: Vec::new(),
         }
     }
@@ -144,7 +141,6 @@ impl State {
                 Ok(0) => return,
                 Ok(_) => {
                     self.spoke_at = Instant::now();
-                    self.moved = true;
                 }
                 Err(reason) => return self.end(reason),
             }
@@ -177,7 +173,6 @@ impl State {
         if received != self.heard_bytes {
             self.heard_bytes = received;
             self.heard_at = Instant::now();
-            self.moved = true;
         }
         match read {
             Poll::Ready(Some(Ok(message))) => {
@@ -277,7 +272,7 @@ impl State {
             at = at.min(since + options.send_limit);
         }
         if self.machine.buffered() > 0 {
-            at = at.min(now + Duration::from_micros(machine::STALL_LIMIT_US));
+            at = at.min(now + Duration::from_micros(machine::limits::STALL_LIMIT_US));
         }
         at.max(now + SHORTEST)
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Transport, scratch};
+use super::{DRAIN_MAX, Transport, scratch};
 use crate::error::{CloseReason, Violation};
 use crate::frame::{Code, MESSAGE_MAX};
 
@@ -23,12 +23,20 @@ pub struct Framed<IO> {
     outgoing: BytesMut,
     received: u64,
     sent: u64,
+    left_to_drain: u64,
 }
 
 impl<IO> Framed<IO> {
     /// Wraps a connection.
     pub fn new(io: IO) -> Self {
-        Self { io, incoming: BytesMut::new(), outgoing: BytesMut::new(), received: 0, sent: 0 }
+        Self {
+            io,
+            incoming: BytesMut::new(),
+            outgoing: BytesMut::new(),
+            received: 0,
+            sent: 0,
+            left_to_drain: DRAIN_MAX,
+        }
     }
 
     fn next_message(&mut self) -> Result<Option<Bytes>, CloseReason> {
@@ -100,6 +108,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for Framed<I
             Poll::Ready(Ok(())) => {}
         }
         Pin::new(&mut self.io).poll_shutdown(context).map(|_| ())
+    }
+
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        scratch::poll_drain(&mut self.io, context, &mut self.left_to_drain)
     }
 
     fn received(&self) -> u64 {

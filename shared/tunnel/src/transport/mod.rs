@@ -15,6 +15,9 @@ use crate::frame::Code;
 pub use framed::Framed;
 pub use pipe::{Pipe, pipe};
 
+/// Most bytes that are thrown away after a good-bye: what a peer may have had on the way.
+pub(crate) const DRAIN_MAX: u64 = 1024 * 1024;
+
 /// Carries messages both ways.
 pub trait Transport: Send + 'static {
     /// The next message; `Ready(None)` when the peer ended in order.
@@ -28,6 +31,12 @@ pub trait Transport: Send + 'static {
 
     /// Says good-bye in the transport's own way and ends the sending side.
     fn poll_close(&mut self, code: Code, context: &mut Context<'_>) -> Poll<()>;
+
+    /// After the good-bye: reads and throws away until the peer hangs up too, or sent more than [`DRAIN_MAX`]. A socket that
+    /// is closed with unread bytes in it is reset, and the peer may never see why.
+    fn poll_drain(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
 
     /// Bytes received so far, whether or not they made a message: any byte counts as life.
     fn received(&self) -> u64;
@@ -51,6 +60,9 @@ impl Transport for Box<dyn Transport> {
     }
     fn poll_close(&mut self, code: Code, context: &mut Context<'_>) -> Poll<()> {
         (**self).poll_close(code, context)
+    }
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_drain(context)
     }
     fn received(&self) -> u64 {
         (**self).received()

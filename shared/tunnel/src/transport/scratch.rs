@@ -15,6 +15,20 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Reads and throws away, until the end, an error, or `left` bytes.
+pub(crate) fn poll_drain<IO: AsyncRead + Unpin>(io: &mut IO, context: &mut Context<'_>, left: &mut u64) -> Poll<()> {
+    loop {
+        match poll_read(io, context, |_| {}) {
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(length)) => *left = left.saturating_sub(length as u64),
+            Poll::Pending => return Poll::Pending,
+        }
+        if *left == 0 {
+            return Poll::Ready(());
+        }
+    }
+}
+
 /// Reads once and hands what was read to `take`. `Ready(Ok(0))` is the end.
 pub(crate) fn poll_read<IO, F>(io: &mut IO, context: &mut Context<'_>, take: F) -> Poll<io::Result<usize>>
 where

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::transport::scratch;
+use crate::transport::{DRAIN_MAX, scratch};
 
 pub(super) struct Adapter<IO> {
     io: IO,
@@ -25,6 +25,7 @@ pub(super) struct Adapter<IO> {
     pub(super) limit: u64,
     /// Bytes written to the connection.
     pub(super) sent: u64,
+    left_to_drain: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ impl<IO> Adapter<IO> {
             since_message: 0,
             limit,
             sent: 0,
+            left_to_drain: DRAIN_MAX,
         }
     }
 
@@ -60,6 +62,12 @@ impl<IO> Adapter<IO> {
 
     pub(super) fn wait_to_write_as(&mut self, context: &Context<'_>) {
         self.writer.clone_from(context.waker());
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Adapter<IO> {
+    pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        scratch::poll_drain(&mut self.io, context, &mut self.left_to_drain)
     }
 }
 

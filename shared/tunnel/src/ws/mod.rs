@@ -232,6 +232,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocke
         self.poll_good_bye(code, context)
     }
 
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.get_mut().poll_drain(context))
+    }
+
     fn received(&self) -> u64 {
         self.inner.as_ref().map_or(0, |inner| inner.get_ref().received)
     }
@@ -286,6 +290,9 @@ fn judge(error: &tungstenite::Error) -> (CloseReason, Option<CloseCode>) {
         _ => (CloseReason::Violation(Violation::WebSocket), Some(CloseCode::Protocol)),
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// How long a handshake may take, on either side.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);

@@ -9,7 +9,11 @@ use roadstead_runtime::Tasks;
 use roadstead_tunnel::door::{self, Reply};
 use roadstead_tunnel::{Options, Role, start, ws};
 
-const AGENTS: usize = 2_000;
+/// Both ends of each are descriptors of this process, and 1,024 is a common limit.
+const AGENTS: usize = 400;
+const FIRST: usize = 50;
+/// Set in the process that measures.
+const CHILD: &str = "ROADSTEAD_TEST_MEASURE";
 /// The product's goal is 8 KiB with the hub's own record of the agent; it was 3,860 bytes when this was written.
 const GOAL: usize = 5 * 1024;
 
@@ -20,8 +24,26 @@ fn resident() -> usize {
 }
 
 #[test]
-#[ignore = "measures this process's memory: run alone"]
 fn an_idle_agent_is_small() {
+    // In a process of its own: the other tests' memory comes and goes.
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "memory::measure", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let each = text.lines().find_map(|line| line.strip_prefix("bytes each: ")).unwrap_or_else(|| {
+        panic!("nothing was measured: {text}{}", String::from_utf8_lossy(&output.stderr));
+    });
+    println!("an idle agent costs {each} bytes");
+    assert!(each.parse::<usize>().unwrap() <= GOAL, "{each} bytes");
+}
+
+#[test]
+fn measure() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -65,18 +87,17 @@ fn an_idle_agent_is_small() {
                 open
             })
         };
-        let first = dial(200).await.unwrap();
-        while sessions.lock().unwrap().len() < 200 {
+        let first = dial(FIRST).await.unwrap();
+        while sessions.lock().unwrap().len() < FIRST {
             tokio::task::yield_now().await;
         }
         let before = resident();
         let more = dial(AGENTS).await.unwrap();
-        while sessions.lock().unwrap().len() < 200 + AGENTS {
+        while sessions.lock().unwrap().len() < FIRST + AGENTS {
             tokio::task::yield_now().await;
         }
         let each = resident().saturating_sub(before) / AGENTS;
-        println!("an idle agent costs {each} bytes");
-        assert!(each <= GOAL, "{each} bytes");
+        println!("\nbytes each: {each}");
         drop((first, more));
         tasks.cut();
     });

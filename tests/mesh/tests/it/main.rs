@@ -10,6 +10,7 @@
 )]
 
 mod faults;
+mod kubernetes;
 mod load;
 mod main_job;
 mod peers;

@@ -22,6 +22,7 @@ pub(in crate::http) fn word(app: &State) -> String {
     get, path = "/api/v1/health", tag = "health", operation_id = "health",
     responses((status = 200, body = serde_json::Value,
         example = json!({"status": "healthy", "timestamp": "2024-01-01T12:00:00.000000Z", "version": "1.0.0"}))),
+    security(()),
 )]
 pub(crate) async fn health(app: State) -> HttpResponse {
     HttpResponse::Ok().json(Health {
@@ -52,6 +53,7 @@ pub(crate) struct HubView {
 #[utoipa::path(
     get, path = "/.well-known/roadstead", tag = "health", operation_id = "hub",
     responses((status = 200, body = HubView)),
+    security(()),
 )]
 pub(crate) async fn hub(app: State) -> HttpResponse {
     HttpResponse::Ok().json(HubView {
