@@ -196,12 +196,13 @@ async fn look_at_database(settings: &Settings, name: &'static str, findings: &mu
         }
         Err(late) => return findings.bad("database", late, "a firewall swallows the packets"),
     };
-    match Migrator::of(name).status(&opened).await {
-        Ok(states) => {
+    match within(Migrator::of(name).status(&opened)).await {
+        Ok(Ok(states)) => {
             let pending = states.iter().filter(|state| state.applied_at.is_none()).count();
             findings.good("database", format!("{} schema steps, {pending} to come with the next start", states.len()));
         }
-        Err(fault) => findings.bad("database", fault.to_string(), "may the user make tables?"),
+        Ok(Err(fault)) => findings.bad("database", fault.to_string(), "may the user make tables?"),
+        Err(late) => findings.bad("database", late, "is another program changing the schema?"),
     }
     opened.close().await;
 }
@@ -212,8 +213,9 @@ async fn look_at_servers(settings: &Settings, service: ServiceName, findings: &m
         Err(fault) => return findings.bad("servers", format!("{fault:#}"), "check the addresses"),
     };
     let mut connected = process.transport.connected();
-    let waited = within(connected.wait_for(|connected| *connected)).await;
-    if matches!(waited, Ok(Ok(_))) {
+    // Only whether: what `wait_for` gives holds the channel's lock, and the broker's tasks need it to end.
+    let reached = within(connected.wait_for(|connected| *connected)).await.is_ok_and(|waited| waited.is_ok());
+    if reached {
         findings.good("rabbitmq", "connected");
     } else {
         let fix = "check the address, the user, the password, and the user's rights on the virtual host";

@@ -57,6 +57,7 @@ pub(crate) fn deadline(message: &Message) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proptest::prelude::*;
     use roadstead_runtime::Secret;
 
     use super::*;
@@ -95,6 +96,29 @@ mod tests {
             let mut changed = good.clone();
             change(&mut changed);
             assert!(!is_sealed(&key, "queue", &changed));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_not_signed_and_does_not_panic(
+            signature in ".{0,70}",
+            deadline in ".{0,30}",
+            texts in proptest::collection::vec(".{0,20}", 4),
+            body in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let (key, _) = sealed();
+            let mut message = Message {
+                id: texts[0].clone(),
+                kind: texts[1].clone(),
+                reply_to: Some(texts[2].clone()),
+                body: Bytes::from(body),
+                ..Message::default()
+            };
+            message.headers.insert(header::SIGNATURE.to_owned(), signature);
+            message.headers.insert(header::DEADLINE.to_owned(), deadline);
+            prop_assert!(!is_sealed(&key, &texts[3], &message));
+            let _ = super::deadline(&message);
         }
     }
 }

@@ -92,7 +92,6 @@ pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63a8d1e5f70c92";
 pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &str, agents: [u16; 2]) -> Result<Plan> {
     let [user, operations, first, second] = ports::free()?;
     let metrics: [u16; 6] = ports::free()?;
-    let replica: [u16; 6] = ports::free()?;
     let user_url = format!("http://127.0.0.1:{user}");
     let replicas = [
         ("user", "user", user, "ROADSTEAD_USER_PORT"),
@@ -105,15 +104,14 @@ pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &
     let compose = Compose::open(folder, servers)?;
     let certificates = Certificates::make(folder)?;
     let mut parts = Vec::new();
-    for (((name, service, port, port_variable), metrics), replica) in replicas.into_iter().zip(metrics).zip(replica) {
+    for ((name, service, port, port_variable), metrics) in replicas.into_iter().zip(metrics) {
         let Given { arguments, mut environment } = compose.service(service, servers)?;
         let mut set = |name: &str, value: &str| environment.push((name.to_owned(), value.to_owned()));
-        for host in ["SERVER_HOST", "SERVER_AGENT_HOST", "SERVER_REPLICA_HOST", "USER_HOST", "OPERATIONS_HOST"] {
+        for host in ["SERVER_HOST", "SERVER_AGENT_HOST", "USER_HOST", "OPERATIONS_HOST"] {
             set(&format!("ROADSTEAD_{host}"), "127.0.0.1");
         }
         set(port_variable, &port.to_string());
         set("ROADSTEAD_METRICS_PORT", &metrics.to_string());
-        set("ROADSTEAD_SERVER_REPLICA_PORT", &replica.to_string());
         set("ROADSTEAD_USER_URL", &user_url);
         set("ROADSTEAD_DATA_DIR", &folder.join(name).display().to_string());
         set("ROADSTEAD_SERVER_AGENT_PUBLIC_URL", agent_url);

@@ -108,7 +108,27 @@ fn count(value: &AMQPValue) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn properties_of_any_message_do_not_panic(text in ".{0,400}", number in any::<i64>()) {
+            let message = Message {
+                id: text.clone(),
+                kind: text.clone(),
+                reply_to: Some(text.clone()),
+                headers: BTreeMap::from([(text.clone(), text.clone())]),
+                ..Message::default()
+            };
+            let properties = properties(&message);
+            let _ = decode(&properties, Bytes::new());
+            let mut table = FieldTable::default();
+            table.insert(short("x-delivery-count"), AMQPValue::LongLongInt(number));
+            prop_assert!(deliveries(&properties.with_headers(table), false) >= 1);
+        }
+    }
 
     #[test]
     fn messages_come_back_as_they_went() {
