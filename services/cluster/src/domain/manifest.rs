@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 
 /// Namespace of the agent.
 const NAMESPACE: &str = "roadstead";
-/// Name of its objects, and of the Secret that holds its key (the agent's default, `state.secret_name`).
+/// Name of its objects.
 const NAME: &str = "roadstead-agent";
+/// Secret with its key: the agent's default, `state.secret_name`.
+const KEY_SECRET: &str = "roadstead-agent-key";
 /// Secret with the join token.
 const JOIN_SECRET: &str = "roadstead-join";
 /// User in the image: distroless' `nonroot`.
@@ -124,7 +126,7 @@ fn rights(profile: RightsProfile) -> Vec<Value> {
             "kind": "Role",
             "metadata": metadata(NAME),
             "rules": [
-                {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [NAME], "verbs": ["get", "update", "patch"]},
+                {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [KEY_SECRET], "verbs": ["get", "update", "patch"]},
             ],
         }),
         json!({
@@ -166,7 +168,7 @@ fn secrets(token: &Secret) -> [Value; 2] {
             "stringData": {"token": token.expose()},
         }),
         // Empty: the agent fills it, and needs no right to make Secrets.
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(NAME), "type": "Opaque"}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(KEY_SECRET), "type": "Opaque"}),
     ]
 }
 
@@ -276,7 +278,7 @@ mod tests {
                 assert!(!role["rules"].to_string().contains('*'), "{role}");
                 for rule in role["rules"].as_array().unwrap() {
                     let secrets = rule["resources"].to_string().contains("secrets");
-                    assert!(!secrets || rule["resourceNames"] == json!(["roadstead-agent"]), "{rule}");
+                    assert!(!secrets || rule["resourceNames"] == json!(["roadstead-agent-key"]), "{rule}");
                     let groups = rule["resources"].to_string().contains("groups");
                     let named = json!(["roadstead:viewer", "roadstead:operator", "roadstead:admin"]);
                     assert!(!groups || rule["resourceNames"] == named, "{rule}");

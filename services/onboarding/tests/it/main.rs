@@ -13,7 +13,6 @@
 mod agent;
 mod connect;
 mod enrolment;
-mod fleet;
 mod registry;
 mod replicas;
 mod rig;

@@ -162,10 +162,6 @@ impl Rig {
 
     /// A replica that is built and not started.
     pub async fn build(&self) -> Replica {
-        self.try_build().await.unwrap()
-    }
-
-    pub async fn try_build(&self) -> anyhow::Result<Replica> {
         let tasks = Tasks::new();
         let readiness = Readiness::new();
         let deps = Deps {
@@ -180,7 +176,7 @@ impl Rig {
             mesh_key: self.mesh_key.clone(),
             settings: Arc::new(self.settings.clone()),
         };
-        Ok(Replica { service: build(deps).await?, tasks, readiness })
+        Replica { service: build(deps).await.unwrap(), tasks, readiness }
     }
 
     async fn ready(&self, index: usize) {
