@@ -236,7 +236,8 @@ impl Agent {
             }
             Error::Refused { retry_after: Some(after), .. } => {
                 tracing::warn!("{error}");
-                *after + own
+                // The hub knows how many knock and has spread them: waiting longer only leaves its doors idle.
+                *after + self.ids.jitter(SPREAD)
             }
             Error::Net(fault) => {
                 tracing::warn!("{fault}; {}", fault.fix);

@@ -30,6 +30,8 @@ use tokio_rustls::TlsConnector;
 const RETRY: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 /// A session that lived this long was a good one: the next wait is short again, as with the real agent.
 const STABLE: Duration = Duration::from_secs(60);
+/// Spread on top of a time that the hub named, as with the real agent.
+const SPREAD: Duration = Duration::from_secs(1);
 /// Source addresses: 28,000 ports each, and no two agents look like one machine.
 const SOURCES: usize = 200;
 /// First connects and enrolments at once; the hub has its own bounds.
@@ -163,7 +165,11 @@ impl Shared {
                 }
                 Err(wait) => {
                     self.refused.fetch_add(1, Ordering::Relaxed);
-                    tokio::time::sleep(wait.unwrap_or_default()).await;
+                    if let Some(wait) = wait {
+                        // As the real agent: the hub has spread those it turned away.
+                        tokio::time::sleep(wait + self.ids.jitter(SPREAD)).await;
+                        continue;
+                    }
                 }
             }
             tokio::time::sleep(RETRY.delay(attempt, &self.ids)).await;

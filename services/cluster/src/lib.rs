@@ -121,6 +121,7 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
     });
     let app = Arc::new(App {
         urls: PublicUrls::of(&options, first, kubernetes.as_ref().map(|bound| bound.address)),
+        kubernetes: std::sync::OnceLock::new(),
         kubernetes_authority: kubernetes.as_ref().and_then(|bound| bound.authority.clone()),
         bus: deps.bus.clone(),
         clock: Arc::clone(&deps.clock),
@@ -135,6 +136,9 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
     });
     let listeners = Mutex::new(Some(Listeners { doors, metrics }));
     let kubernetes = kubernetes.map(|bound| bound.build(&app, &deps));
+    if let Some(built) = &kubernetes {
+        let _ = app.kubernetes.set(Arc::clone(&built.door));
+    }
     Ok(Service { deps, app, keys, front, addresses, metrics_address, kubernetes, listeners })
 }
 

@@ -60,6 +60,11 @@ pub(crate) const TURNED_AWAY_SECONDS: u32 = 2;
 pub(crate) const TURNED_AWAY_MAX: u32 = 30;
 /// Agents told to leave by a stopping replica come back within this time, spread evenly.
 pub(crate) const MOVE_SPREAD: Duration = Duration::from_secs(5);
+/// The least of that spread: a few agents are back before anybody notices.
+pub(crate) const MOVE_SPREAD_LEAST: Duration = Duration::from_millis(200);
+/// How long a stopping replica lets an agent finish what it was asked: requests take milliseconds, what is still open then is
+/// a watch or a shell.
+pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
 /// How long a stopping replica waits for agents to leave by themselves.
 pub(crate) const MOVE_WAIT: Duration = Duration::from_secs(2);
 /// Largest body of an enrolment: 64 labels of the longest form are 25 KB.

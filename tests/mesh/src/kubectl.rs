@@ -49,7 +49,8 @@ impl Kubectl {
         let ours = PathBuf::from(String::from_utf8(built.stdout)?.trim()).with_file_name("kubectl");
         let mut found = vec![];
         for program in [ours, PathBuf::from("kubectl")] {
-            let version = Command::new(&program).args(["version", "--client", "-o", "yaml"]).stderr(Stdio::null()).output();
+            let version =
+                Command::new(&program).args(["version", "--client", "-o", "yaml"]).stderr(Stdio::null()).output();
             let Ok(version) = version else { continue };
             let text = String::from_utf8_lossy(&version.stdout).into_owned();
             let Some(line) = text.lines().find_map(|line| line.trim().strip_prefix("gitVersion: ")) else { continue };

@@ -15,6 +15,6 @@ mod mesh;
 pub use api::{Answer, Api};
 pub use balancer::Balancer;
 pub use cluster::own_namespaces;
-pub use layout::{Layout, Tuning};
 pub use kubectl::{Kubectl, Output};
+pub use layout::{Layout, Tuning};
 pub use mesh::{TestMesh, create_api_key};

@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) urls: PublicUrls,
     /// Who issued the certificate of the Kubernetes door, when no public authority did; PEM.
     pub(crate) kubernetes_authority: Option<String>,
+    /// The Kubernetes door, when there is one; set once it is built, because it needs this.
+    pub(crate) kubernetes: std::sync::OnceLock<Arc<crate::kubernetes::Door>>,
     pub(crate) bus: Bus,
     pub(crate) clock: SharedClock,
     pub(crate) ids: Ids,

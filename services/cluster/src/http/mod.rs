@@ -15,7 +15,7 @@ use std::sync::Arc;
 use actix_web::http::Method;
 use actix_web::web::Data;
 use roadstead_contracts::identity::Action::{ClustersDelete, ClustersManage, ClustersRead, ClustersWrite, UsersWrite};
-use roadstead_http_kit::Access::{Action, Optional, Public};
+use roadstead_http_kit::Access::{Action, Delegated, Optional, Public};
 use roadstead_http_kit::probes::Probes;
 use roadstead_http_kit::{Front, RateClass, Routes};
 
@@ -78,6 +78,11 @@ fn ours(routes: Routes, options: &Options) -> Routes {
         .add(Method::DELETE, "/api/v1/join-tokens/{token}", Action(ClustersManage), api, v1::join_tokens::revoke)
         .add(Method::GET, "/import/{token}.yaml", Public, RateClass::Seed, import::manifest)
         .add(Method::GET, "/.well-known/roadstead", Public, api, v1::health::hub);
+    // The Kubernetes door judges and counts these itself, and answers in Kubernetes' words.
+    let routes = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter().fold(
+        routes,
+        |routes, method| routes.add(method, "/api/v1/clusters/{cluster}/proxy/{path:.*}", Delegated, RateClass::Free, v1::proxy::proxy),
+    );
     if options.metrics {
         routes.add(Method::GET, "/api/v1/metrics", Optional, RateClass::Free, v1::metrics::metrics)
     } else {

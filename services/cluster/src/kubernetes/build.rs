@@ -27,7 +27,7 @@ pub(crate) struct Bound {
 /// A door that can be opened.
 pub(crate) struct Built {
     pub(crate) address: SocketAddr,
-    door: Arc<Door>,
+    pub(crate) door: Arc<Door>,
     standing: Arc<Standing>,
     waiting: Mutex<Option<(TcpListener, Arc<ServerConfig>)>>,
 }

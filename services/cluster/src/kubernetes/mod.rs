@@ -8,10 +8,13 @@ mod breaker;
 mod build;
 mod credential;
 mod gate;
+pub(crate) mod proxy;
 mod relay;
 mod standing;
 mod status;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod vet;
 
 use std::convert::Infallible;
@@ -37,11 +40,10 @@ use tokio_rustls::TlsAcceptor;
 
 use breaker::Breakers;
 use relay::{AnswerBody, Exchange, Outcome};
-use standing::Right;
 
 pub(crate) use build::{Built, bind};
 pub(crate) use gate::HubGate;
-pub(crate) use standing::Standing;
+pub(crate) use standing::{Right, Standing};
 pub(crate) use streams::MeshStreams;
 
 /// Connections at once: kubectl and client-go open one or two each; beyond this they wait in the kernel's queue.
@@ -136,6 +138,14 @@ impl Door {
         // Small frames of exec and watches must not wait for a full segment.
         let _ = socket.set_nodelay(true);
         let Ok(Ok(socket)) = tokio::time::timeout(HEAD_TIME, acceptor.accept(socket)).await else { return };
+        self.http(TokioIo::new(socket), peer).await;
+    }
+
+    /// One connection: HTTP/1.1, because that is what upgrades; client-go opens as many as it needs.
+    async fn http<IO>(self: Arc<Self>, io: IO, peer: SocketAddr)
+    where
+        IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
         let stopping = self.tasks.stopping();
         let service = service_fn(move |request: Request<Incoming>| {
             let door = Arc::clone(&self);
@@ -143,7 +153,7 @@ impl Door {
         });
         let mut server = hyper::server::conn::http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_MAX);
-        let connection = server.serve_connection(TokioIo::new(socket), service).with_upgrades();
+        let connection = server.serve_connection(io, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,

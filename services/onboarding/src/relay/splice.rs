@@ -47,12 +47,11 @@ impl Pump {
                 }
                 continue;
             }
-            match ready!(from.poll_chunk(context, usize::MAX))? {
-                Some(chunk) => self.chunk = Some(chunk),
-                None => {
-                    to.finish();
-                    self.ended = true;
-                }
+            if let Some(chunk) = ready!(from.poll_chunk(context, usize::MAX))? {
+                self.chunk = Some(chunk);
+            } else {
+                to.finish();
+                self.ended = true;
             }
         }
         Poll::Ready(Ok(()))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub(crate) struct Held {
     pub epoch: i64,
     pub link: Link,
     in_flight: AtomicU32,
+    /// The replica stops: no new stream begins here.
+    leaving: AtomicBool,
     /// When a heartbeat was last stored, microseconds since 1970.
     pub(super) stored_at: AtomicI64,
     /// Hash of the facts that were last stored.
@@ -53,6 +55,7 @@ impl Held {
             epoch,
             link,
             in_flight: AtomicU32::new(0),
+            leaving: AtomicBool::new(false),
             stored_at: AtomicI64::new(0),
             stored_facts: AtomicU64::new(0),
         }
@@ -70,6 +73,20 @@ impl Held {
     /// Whether none of its requests runs.
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether nothing at all is under way, streams included.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let streams = match &self.link {
+            Link::Tunnel(session) => session.open_streams(),
+            Link::Seed(_) => 0,
+        };
+        self.is_idle() && streams == 0
+    }
+
+    /// From now on no new stream begins here.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Ends the session, telling the peer the reason.
@@ -161,7 +178,7 @@ impl Registry {
 
     /// The newest session of a cluster.
     pub(crate) fn of_cluster(&self, cluster: ClusterId) -> Option<Arc<Held>> {
-        self.cluster_shard(cluster).get(&cluster)?.last().cloned()
+        self.cluster_shard(cluster).get(&cluster)?.last().filter(|held| !held.leaving.load(Ordering::Relaxed)).cloned()
     }
 
     /// Fires when any session begins.

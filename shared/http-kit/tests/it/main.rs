@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod catalogue;
 mod door;
 mod framing;
 mod gate;

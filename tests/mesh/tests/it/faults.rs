@@ -84,9 +84,10 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
         Fault::Part(name) | Fault::Agent(name) => mesh.kill(name)?,
         Fault::Server(server) => mesh.kill_server(*server)?,
     }
-    if let Fault::Server(server) = fault {
-        readiness_drops(mesh, server).await?;
-    }
+    let told = match fault {
+        Fault::Server(server) => readiness_tells(mesh, server).await,
+        _ => Ok(()),
+    };
     tokio::time::sleep(AWAY.saturating_sub(killed.elapsed())).await;
     match &fault {
         Fault::Part(name) => {
@@ -109,6 +110,7 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     let samples = load.end().await;
     let recovered = last_bad.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(returned));
     println!("{fault:?}: {}", summary(&samples, recovered));
+    told?;
     judge(mesh, &fault, &samples)?;
     ensure!(recovered <= RECOVERY, "a bad answer {recovered:?} after the return");
     for name in ["quay", "pier"] {
@@ -117,17 +119,21 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     Ok(())
 }
 
-/// Whoever needs a server says that it is not ready while it is away.
-async fn readiness_drops(mesh: &TestMesh, server: Server) -> Result<()> {
-    let needs: &[&str] = match server {
-        Server::Rabbitmq => &["user", "cluster-1", "cluster-2", "onboarding-1", "onboarding-2", "operations"],
-        Server::Postgres => &["user", "onboarding-1", "onboarding-2", "operations"],
-        Server::Redis => &["cluster-1", "cluster-2"],
+/// Whoever needs a server says that it is away: not ready without broker or database; ready without Redis, for quotas are
+/// counted per process meanwhile, which it says too.
+async fn readiness_tells(mesh: &TestMesh, server: Server) -> Result<()> {
+    let (needs, status, word): (&[&str], u16, &str) = match server {
+        Server::Rabbitmq => {
+            (&["user", "cluster-1", "cluster-2", "onboarding-1", "onboarding-2", "operations"], 503, "broker")
+        }
+        Server::Postgres => (&["user", "onboarding-1", "onboarding-2", "operations"], 503, "database"),
+        Server::Redis => (&["cluster-1", "cluster-2"], 200, "away"),
     };
     for name in needs {
-        eventually(&format!("{name} says that it is not ready"), READYZ, || async {
+        eventually(&format!("{name} says so"), READYZ, || async {
             let answer = mesh.readiness(name).await?;
-            ensure!(answer.status == 503, "{} says {} {}", name, answer.status, answer.body);
+            let said = answer.body.to_string().contains(word);
+            ensure!(answer.status == status && said, "{name} says {} {}", answer.status, answer.body);
             Ok::<_, anyhow::Error>(())
         })
         .await

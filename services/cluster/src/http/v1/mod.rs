@@ -7,6 +7,7 @@ pub(super) mod health;
 pub(super) mod join_tokens;
 pub(super) mod metrics;
 pub(super) mod namespaces;
+pub(super) mod proxy;
 
 use roadstead_contracts::{Code, Error, Result};
 
