@@ -95,6 +95,12 @@ pub enum Command {
     Doctor(hub::DoctorArgs),
     /// Look after a hub whose admins are locked out
     Admin(hub::AdminArgs),
+    /// Ask a URL and say by the exit code whether it answers well, for container health checks
+    #[command(hide = true)]
+    Probe {
+        /// What to ask.
+        url: String,
+    },
     /// Print a completion script for your shell
     Completion {
         /// Which shell.

@@ -59,6 +59,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::PortForward(args) => client::kubectl("port-forward", &args).await,
         Command::Top(args) => client::kubectl("top", &args).await,
         Command::KubeCredential(args) => client::kube_credential(&args).await,
+        Command::Probe { url } => client::probe(&url).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "roadstead", &mut std::io::stdout());
             Ok(())

@@ -53,23 +53,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("{} (agents: {})", ready.url, ready.agent_url);
 
     let mut token = ready.join_token.clone();
-    for (number, (name, kubeconfig)) in clusters.iter().enumerate() {
+    // The hosted cluster has its context's name; what the agents join must be called otherwise.
+    let joined: Vec<(String, &PathBuf)> =
+        clusters.iter().map(|(name, file)| (format!("{name}-by-agent"), file)).collect();
+    for (number, (name, kubeconfig)) in joined.iter().enumerate() {
         if number > 0 {
             token = join_token(&ready)?;
         }
         step(&format!("starting an agent: roadstead-agent run --hub … --join … --name {name} --kubeconfig …"));
         start_agent(&rig, &ready, name, kubeconfig, &token)?;
     }
-    let agents = wait_for_agents(&rig, &ready, &clusters)?;
+    let agents = wait_for_agents(&rig, &ready, &joined)?;
 
     step("four calls");
     call(&ready, "/api/v3.0/cluster/health")?;
     call(&ready, "/api/v1/clusters")?;
     call(&ready, "/api/v3.0/cluster/agents/connected")?;
-    for agent in &agents {
-        call(&ready, &format!("/api/v3.0/cluster/namespaces?agent_id={agent}"))?;
-    }
-    for (name, _) in &clusters {
+    let agent = agents.first().context("no agent")?;
+    call(&ready, &format!("/api/v3.0/cluster/namespaces?agent_id={agent}"))?;
+
+    step("the same from the command line");
+    for (name, _) in &joined {
         println!("\n$ roadstead namespaces {name}");
         run::visible(&mut client(&ready, &["namespaces", name])?)?;
     }
@@ -95,7 +99,7 @@ fn clusters(rig: &mut Rig, given: &[PathBuf]) -> Result<Vec<(String, PathBuf)>> 
             .enumerate()
             .map(|(number, file)| {
                 let file = file.canonicalize().with_context(|| format!("no kubeconfig {}", file.display()))?;
-                Ok((format!("cluster-{}-by-agent", number + 1), file))
+                Ok((format!("cluster-{}", number + 1), file))
             })
             .collect();
     }
@@ -107,8 +111,10 @@ fn clusters(rig: &mut Rig, given: &[PathBuf]) -> Result<Vec<(String, PathBuf)>> 
     for name in ["east", "west"] {
         step(&format!("starting the cluster {name}"));
         let kubeconfig = rig.cluster(name)?;
+        // So that one can tell whose answer it is.
+        rig.kubectl(&kubeconfig, &["create", "namespace", &format!("{name}-shop")])?;
         println!("{}", kubeconfig.display());
-        clusters.push((format!("{name}-by-agent"), kubeconfig));
+        clusters.push((name.to_owned(), kubeconfig));
     }
     Ok(clusters)
 }
@@ -156,7 +162,7 @@ fn join_token(ready: &Ready) -> Result<String> {
 }
 
 /// Waits until every agent is connected. Answers their ids.
-fn wait_for_agents(rig: &Rig, ready: &Ready, clusters: &[(String, PathBuf)]) -> Result<Vec<String>> {
+fn wait_for_agents(rig: &Rig, ready: &Ready, clusters: &[(String, &PathBuf)]) -> Result<Vec<String>> {
     let programs = rig.programs()?;
     until("the agents are connected", READY_LIMIT, || {
         let (_, body) = http::get(&ready.url, "/api/v3.0/cluster/agents/connected", &ready.api_key)?;
@@ -183,7 +189,8 @@ fn wait_for_agents(rig: &Rig, ready: &Ready, clusters: &[(String, PathBuf)]) -> 
 fn call(ready: &Ready, path: &str) -> Result<()> {
     println!("\n$ curl -H \"X-API-Key: $ROADSTEAD_API_KEY\" '{}{path}'", ready.url);
     let (status, body) = http::get(&ready.url, path, &ready.api_key)?;
-    println!("{body}");
+    let pretty = serde_json::from_str::<Value>(&body).and_then(|body| serde_json::to_string_pretty(&body));
+    println!("{}", pretty.unwrap_or(body));
     ensure!(status == 200, "{path} answered {status}");
     Ok(())
 }

@@ -75,6 +75,11 @@ impl Rig {
         self.kube.as_ref().context("tests/kube is not built")?.up(name)
     }
 
+    /// `kubectl` against one of the clusters.
+    pub(crate) fn kubectl(&self, kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
+        self.kube.as_ref().context("tests/kube is not built")?.kubectl(kubeconfig, arguments)
+    }
+
     /// Programs in the folder.
     pub(crate) fn programs(&self) -> Result<Programs> {
         Programs::new(&self.folder())

@@ -9,6 +9,7 @@ mod kube;
 mod login;
 mod namespaces;
 mod output;
+mod probe;
 mod profile;
 
 pub use hub::{Hub, Refused};
@@ -82,4 +83,9 @@ pub async fn api_key(command: &ApiKeyCommand, format: OutputFormat) -> anyhow::R
 /// Runs `namespaces CLUSTER`.
 pub async fn namespaces(cluster: &str, format: OutputFormat) -> anyhow::Result<()> {
     namespaces::run(&mut Hub::remembered()?, cluster, Output::new(format)).await
+}
+
+/// Runs `probe URL`.
+pub async fn probe(url: &str) -> anyhow::Result<()> {
+    probe::run(url).await
 }
