@@ -39,7 +39,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// A dead API server is noticed below an open watch after about this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The hub checked the size of the head already; this bounds what a broken hub could do.
-const BUFFER_MAX: usize = 128 * 1024;
+const BUFFER_MAX: usize = 64 * 1024;
 /// Buffer of each direction of an upgraded exchange.
 const SPLICE_BUFFER: usize = 16 * 1024;
 
@@ -73,6 +73,7 @@ impl Forwarder {
         builder
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_LIMIT)
+            .http1_max_buf_size(BUFFER_MAX)
             .pool_timer(hyper_util::rt::TokioTimer::new());
         let sender = match config.proxy_url.as_ref().filter(|proxy| proxy.scheme_str() == Some("http")) {
             Some(proxy) => {

@@ -27,7 +27,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("deps", Box::new(deps::run)),
         (
             "clippy",
-            Box::new(|| visible(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))),
+            Box::new(|| {
+                visible(&mut cargo(&[
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--keep-going",
+                    "--",
+                    "--deny",
+                    "warnings",
+                ]))
+            }),
         ),
         ("doc", Box::new(document)),
         ("deny", Box::new(deny)),
@@ -60,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn document() -> Result<()> {
     visible(
-        cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"])
+        cargo(&["doc", "--workspace", "--keep-going", "--no-deps", "--document-private-items", "--quiet"])
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )
 }

@@ -37,7 +37,9 @@ struct Tally {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // Built first: a fault of the compiler needs no servers, and the mesh's tests start the programs.
     run::visible(&mut run::cargo(&["build", "--workspace", "--bins"]))?;
-    run::visible(&mut run::cargo(&["test", "--workspace", "--no-run"]))?;
+    if arguments.package.is_none() {
+        run::visible(&mut run::cargo(&["test", "--workspace", "--no-run"]))?;
+    }
 
     let mut rig = Rig::new("test")?;
     let mut environment = Vec::new();

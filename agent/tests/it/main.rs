@@ -12,6 +12,7 @@
 
 mod api;
 mod cluster;
+mod exchange;
 mod hub;
 mod life;
 mod preflight;

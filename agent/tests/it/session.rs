@@ -30,7 +30,17 @@ pub struct Rig {
 impl Rig {
     pub async fn start(manner: Manner) -> Self {
         let api = Api::start(manner).await;
-        let core = Arc::new(Core::new(api.cluster()));
+        let core = Core::new(api.cluster());
+        Self::serve(api, core)
+    }
+
+    /// The same with another way to the cluster.
+    pub fn with_core(self, core: Core) -> Self {
+        Self::serve(self.api.clone(), core)
+    }
+
+    fn serve(api: Api, core: Core) -> Self {
+        let core = Arc::new(core);
         let (keys, tasks) = (Keys::new(), Tasks::new());
         let (ours, theirs) = pipe();
         let (hub, incoming) = start(ours, Role::Hub, Options::default(), &tasks);

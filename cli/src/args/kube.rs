@@ -6,6 +6,7 @@ use clap::Args;
 
 /// Arguments of `kubeconfig`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub struct KubeconfigArgs {
     /// Id, number or name of a cluster.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

@@ -28,14 +28,14 @@ pub struct Certificates {
 /// Makes the authority on the first start, and a certificate of the door on each.
 pub(super) fn ensure(folder: &Path, settings: &Settings, clock: &dyn Clock) -> Result<Certificates> {
     let (authority_file, key_file) = (folder.join("ca.pem"), folder.join("ca-key.pem"));
-    let authority = match (read(&authority_file)?, read(&key_file)?) {
-        (Some(certificate), Some(key)) => Authority { certificate, key: Secret::new(key) },
-        _ => {
-            let authority = Authority::generate(clock.now()).context("failed to make a certificate authority")?;
-            write(folder, &key_file, authority.key.expose(), 0o600)?;
-            write(folder, &authority_file, &authority.certificate, 0o644)?;
-            authority
-        }
+    let kept = read(&authority_file)?.zip(read(&key_file)?);
+    let authority = if let Some((certificate, key)) = kept {
+        Authority { certificate, key: Secret::new(key) }
+    } else {
+        let authority = Authority::generate(clock.now()).context("failed to make a certificate authority")?;
+        write(folder, &key_file, authority.key.expose(), 0o600)?;
+        write(folder, &authority_file, &authority.certificate, 0o644)?;
+        authority
     };
     let files = Files { key: folder.join("kubernetes-key.pem"), certificate: folder.join("kubernetes.pem") };
     let leaf = authority.issue(&names(settings), clock.now()).context("failed to issue a certificate")?;

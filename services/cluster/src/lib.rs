@@ -218,7 +218,7 @@ impl Service {
         let (front, app) = (Arc::clone(&self.front), Arc::clone(&self.app));
         let probes = probes(&self.app.options, &self.deps.readiness, &self.deps.metrics);
         serve(&self.deps.tasks, options, Arc::clone(&self.front), move |config| {
-            config.app_data(actix_web::web::Data::from(Arc::clone(&app)));
+            http::share(&app, config);
             let front = Arc::clone(&front);
             if only_probes {
                 probes.add_to(roadstead_http_kit::Routes::new(front)).mount(config);

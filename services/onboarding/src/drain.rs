@@ -19,15 +19,20 @@ pub(crate) async fn drain_when_stopping(app: Arc<App>) {
         tracing::info!("{} agents are told to move", held.len());
     }
     // Who asks from now on waits until the agent is elsewhere.
-    held.iter().for_each(|agent| agent.leave());
+    for agent in &held {
+        agent.leave();
+    }
     let began = Instant::now();
     // A few agents need no spread, ten thousand need all of it; callers wait for them meanwhile.
-    let spread = MOVE_SPREAD.min(MOVE_SPREAD_LEAST + Duration::from_micros(500) * u32::try_from(held.len()).unwrap_or(u32::MAX));
+    let spread =
+        MOVE_SPREAD.min(MOVE_SPREAD_LEAST + Duration::from_micros(500) * u32::try_from(held.len()).unwrap_or(u32::MAX));
     let mut staying = held;
     while !staying.is_empty() {
         let late = began.elapsed() >= FINISH_WAIT;
         let (going, busy): (Vec<_>, Vec<_>) = staying.into_iter().partition(|agent| late || agent.is_quiet());
-        going.iter().for_each(|agent| tell(&app, agent, spread));
+        for agent in &going {
+            tell(&app, agent, spread);
+        }
         staying = busy;
         if !staying.is_empty() {
             sleep(DRAIN_LOOK).await;

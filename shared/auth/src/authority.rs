@@ -113,17 +113,32 @@ mod tests {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider)
-            .build()
-            .unwrap();
+        let verifier =
+            rustls::client::WebPkiServerVerifier::builder_with_provider(std::sync::Arc::new(roots), provider)
+                .build()
+                .unwrap();
         let now = rustls_pki_types::UnixTime::now();
         for name in ["127.0.0.1", "::1", "localhost"] {
             let name = ServerName::try_from(name).unwrap();
-            rustls::client::danger::ServerCertVerifier::verify_server_cert(&*verifier, &chain[0], &chain[1..], &name, &[], now)
-                .unwrap();
+            rustls::client::danger::ServerCertVerifier::verify_server_cert(
+                &*verifier,
+                &chain[0],
+                &chain[1..],
+                &name,
+                &[],
+                now,
+            )
+            .unwrap();
         }
         let other = ServerName::try_from("evil.example").unwrap();
-        rustls::client::danger::ServerCertVerifier::verify_server_cert(&*verifier, &chain[0], &chain[1..], &other, &[], now)
-            .unwrap_err();
+        rustls::client::danger::ServerCertVerifier::verify_server_cert(
+            &*verifier,
+            &chain[0],
+            &chain[1..],
+            &other,
+            &[],
+            now,
+        )
+        .unwrap_err();
     }
 }

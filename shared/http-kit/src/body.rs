@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::{ApiFailure, Limits};
 
+/// Most characters of a field's name that an answer repeats: the client chose it, and may have chosen a megabyte.
+const NAME_SHOWN: usize = 64;
+
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// A whole body as it came, unpacked when it came gzipped.
@@ -122,8 +125,9 @@ fn field_error(fault: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     for segment in fault.path() {
         match segment {
             serde_path_to_error::Segment::Seq { index } => loc.push(index.to_string()),
-            serde_path_to_error::Segment::Map { key } => loc.push(key.clone()),
-            serde_path_to_error::Segment::Enum { variant } => loc.push(variant.clone()),
+            serde_path_to_error::Segment::Map { key: name } | serde_path_to_error::Segment::Enum { variant: name } => {
+                loc.push(name.chars().take(NAME_SHOWN).collect());
+            }
             serde_path_to_error::Segment::Unknown => {}
         }
     }

@@ -1,6 +1,7 @@
 //! A screen between the socket and the HTTP/1 parser, for what happens before there is a request: the parser answers a
 //! broken, too large or too slow head with an empty 400, 408 or 431; the screen puts our error body there. It also
-//! ends a head that comes too slowly on a connection that was used before, which the parser does for the first only.
+//! ends a head that comes too slowly on a connection that was used before, which the parser does for the first only,
+//! and spoils line ends without a carriage return, which the parser takes and a proxy before us may read otherwise.
 //!
 //! Requests that parse pass through untouched.
 
@@ -22,6 +23,8 @@ use crate::{Front, failure};
 const BARE_MAX: usize = 256;
 /// How long an unread body is drained after a refusal, so that the client gets to read it.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
+/// Header line of an answer after which the connection ends.
+const CLOSE: &[u8] = b"\r\nconnection: close\r\n";
 
 /// Where the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +45,22 @@ pub(crate) struct Screen<S> {
     head_time: Duration,
     place: Place,
     line_length: usize,
+    /// The byte before the next one was a carriage return.
+    returned: bool,
     answered: bool,
     used: bool,
     closing: bool,
     timer: Option<Pin<Box<Sleep>>>,
     pending: BytesMut,
+}
+
+/// Whether these bytes begin with a refusal after which the connection ends.
+fn is_last_refusal(bytes: &[u8]) -> bool {
+    if ![&b"HTTP/1.1 4"[..], b"HTTP/1.1 5"].iter().any(|start| bytes.starts_with(start)) {
+        return false;
+    }
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n").map_or(bytes, |end| &bytes[..end + 2]);
+    head.windows(CLOSE.len()).any(|window| window.eq_ignore_ascii_case(CLOSE))
 }
 
 impl<S> Screen<S> {
@@ -57,6 +71,7 @@ impl<S> Screen<S> {
             head_time,
             place: if blind { Place::Blind } else { Place::Line },
             line_length: 0,
+            returned: false,
             answered: false,
             used: false,
             closing: false,
@@ -65,12 +80,17 @@ impl<S> Screen<S> {
         }
     }
 
-    fn saw(&mut self, bytes: &[u8]) {
+    fn saw(&mut self, bytes: &mut [u8]) {
         if self.answered {
             (self.place, self.line_length, self.answered) = (Place::Line, 0, false);
         }
         for byte in bytes {
-            self.place = match (self.place, byte) {
+            if *byte == b'\n' && !self.returned && !matches!(self.place, Place::Behind | Place::Blind) {
+                // No head may hold this byte: the parser refuses it (row R19).
+                *byte = 0;
+            }
+            self.returned = *byte == b'\r';
+            self.place = match (self.place, &*byte) {
                 (Place::Behind | Place::Blind, _) => break,
                 (Place::Line, b'\n') => Place::Headers(1),
                 (Place::Line, _) => {
@@ -143,7 +163,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screen<S> {
             && matches!(polled, Poll::Ready(Ok(())))
             && buffer.filled().len() > before
         {
-            this.saw(&buffer.filled()[before..]);
+            this.saw(&mut buffer.filled_mut()[before..]);
         }
         if (polled.is_pending() || this.closing)
             && let Some(timer) = this.timer.as_mut()
@@ -173,9 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screen<S> {
         let this = self.get_mut();
         ready!(this.poll_pending(context))?;
         let translated = this.translate(bytes);
-        if this.place != Place::Blind
-            && [&b"HTTP/1.1 408"[..], b"HTTP/1.1 413"].iter().any(|start| bytes.starts_with(start))
-        {
+        if this.place != Place::Blind && is_last_refusal(bytes) {
             // The parser would read on for as long as an endless body comes (row R05).
             this.closing = true;
             this.timer = Some(Box::pin(tokio::time::sleep(LINGER)));

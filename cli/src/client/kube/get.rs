@@ -170,7 +170,8 @@ impl Door {
         let kind = self.find(cluster, &args.kind).await?;
         let mut path = kind.base.clone();
         if let (true, Some(namespace)) = (kind.namespaced, &args.namespace) {
-            path.push_str(&format!("/namespaces/{}", segment(namespace)));
+            path.push_str("/namespaces/");
+            path.push_str(&segment(namespace));
         }
         path.push('/');
         path.push_str(&kind.plural);

@@ -163,28 +163,29 @@ pub(super) async fn credential(args: &CredentialArgs) -> Result<()> {
     if hub.profile().url != url {
         bail!("this kubeconfig is for {url}, and roadstead is logged in at {}", hub.profile().url);
     }
-    let status = match &hub.profile().api_key {
+    let status = match hub.profile().api_key.clone() {
         Some(key) => json!({ "token": key }),
-        None => {
-            let now = SystemClock.now().timestamp();
-            if hub.profile().access_token.as_deref().and_then(ends_at).is_none_or(|end| end - now < TOKEN_LEFT_SECONDS)
-                && !hub.refresh().await?
-            {
-                bail!("the session has ended: run `roadstead login --url {url}`");
-            }
-            let token = hub.profile().access_token.clone().context("no session is remembered; log in first")?;
-            let end = ends_at(&token).and_then(|end| chrono::DateTime::from_timestamp(end - TOKEN_LEFT_SECONDS / 2, 0));
-            match end {
-                Some(end) => json!({
-                    "token": token,
-                    "expirationTimestamp": end.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-                }),
-                None => json!({ "token": token }),
-            }
-        }
+        None => session_token(&mut hub).await?,
     };
     let answer = json!({ "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status });
     write_line(&answer.to_string())
+}
+
+/// The session's access token, a new one when it is about to end.
+async fn session_token(hub: &mut Hub) -> Result<Value> {
+    let now = SystemClock.now().timestamp();
+    let ending =
+        hub.profile().access_token.as_deref().and_then(ends_at).is_none_or(|end| end - now < TOKEN_LEFT_SECONDS);
+    if ending && !hub.refresh().await? {
+        bail!("the session has ended: run `roadstead login --url {}`", hub.profile().url);
+    }
+    let token = hub.profile().access_token.clone().context("no session is remembered; log in first")?;
+    let end = ends_at(&token).and_then(|end| chrono::DateTime::from_timestamp(end - TOKEN_LEFT_SECONDS / 2, 0));
+    let mut status = json!({ "token": token });
+    if let Some(end) = end {
+        status["expirationTimestamp"] = json!(end.to_rfc3339_opts(chrono::SecondsFormat::Secs, true));
+    }
+    Ok(status)
 }
 
 /// When a token ends, seconds since 1970. Only read, never believed: the hub decides.

@@ -13,7 +13,7 @@ mod view;
 use std::sync::Arc;
 
 use actix_web::http::Method;
-use actix_web::web::Data;
+use actix_web::web::{Data, ServiceConfig};
 use roadstead_contracts::identity::Action::{ClustersDelete, ClustersManage, ClustersRead, ClustersWrite, UsersWrite};
 use roadstead_http_kit::Access::{Action, Delegated, Optional, Public};
 use roadstead_http_kit::probes::Probes;
@@ -24,6 +24,11 @@ use crate::options::Options;
 
 /// What every handler gets.
 pub(crate) type State = Data<App>;
+
+/// Gives every handler the application.
+pub(crate) fn share(app: &Arc<App>, config: &mut ServiceConfig) {
+    config.app_data(State::from(Arc::clone(app)));
+}
 
 /// The whole table of routes.
 pub(crate) fn table(front: Arc<Front>, options: &Options, probes: &Probes) -> Routes {
@@ -81,7 +86,15 @@ fn ours(routes: Routes, options: &Options) -> Routes {
     // The Kubernetes door judges and counts these itself, and answers in Kubernetes' words.
     let routes = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter().fold(
         routes,
-        |routes, method| routes.add(method, "/api/v1/clusters/{cluster}/proxy/{path:.*}", Delegated, RateClass::Free, v1::proxy::proxy),
+        |routes, method| {
+            routes.add(
+                method,
+                "/api/v1/clusters/{cluster}/proxy/{path:.*}",
+                Delegated,
+                RateClass::Free,
+                v1::proxy::proxy,
+            )
+        },
     );
     if options.metrics {
         routes.add(Method::GET, "/api/v1/metrics", Optional, RateClass::Free, v1::metrics::metrics)

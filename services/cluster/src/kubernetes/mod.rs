@@ -20,6 +20,7 @@ mod vet;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,8 +49,11 @@ pub(crate) use streams::MeshStreams;
 
 /// Connections at once: kubectl and client-go open one or two each; beyond this they wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16_384;
-/// Time for a TLS handshake and for the head of a request.
+/// Time for a TLS handshake, and then for the head of the first request.
 const HEAD_TIME: Duration = Duration::from_secs(20);
+/// How long a connection is kept between requests: longer than Go's clients keep theirs (90 s), so that none sends a request
+/// into a connection that is just being closed.
+const IDLE_TIME: Duration = Duration::from_secs(125);
 /// Time to open a stream to the agent, a brief wait for one that is just coming back included.
 const OPEN_TIME: Duration = Duration::from_secs(10);
 /// Largest head of a request.
@@ -147,18 +151,34 @@ impl Door {
         IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let stopping = self.tasks.stopping();
+        let begun = Arc::new(AtomicBool::new(false));
+        let began = Arc::clone(&begun);
         let service = service_fn(move |request: Request<Incoming>| {
             let door = Arc::clone(&self);
+            began.store(true, Ordering::Relaxed);
             async move { Ok::<_, Infallible>(door.request(request, peer).await) }
         });
         let mut server = hyper::server::conn::http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_MAX);
+        server.timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).max_buf_size(HEAD_MAX);
         let connection = server.serve_connection(io, service).with_upgrades();
         let mut connection = std::pin::pin!(connection);
-        tokio::select! {
+        let first = tokio::select! {
             _ = connection.as_mut() => return,
-            () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = stopping.cancelled() => None,
+            () = tokio::time::sleep(HEAD_TIME) => Some(begun.load(Ordering::Relaxed)),
+        };
+        match first {
+            // Somebody who holds a place and says nothing.
+            Some(false) => return,
+            Some(true) => {
+                tokio::select! {
+                    _ = connection.as_mut() => return,
+                    () = stopping.cancelled() => {}
+                }
+            }
+            None => {}
         }
+        connection.as_mut().graceful_shutdown();
         let _ = connection.await;
     }
 

@@ -99,10 +99,15 @@ impl Door {
             Outcome::Answer(response) => {
                 let (parts, body) = response.into_parts();
                 let body = body.into_data_stream().boxed();
-                Ok(Reply { status: parts.status.as_u16(), headers: plain(&parts.headers), body: ReplyBody::Stream(body) })
+                Ok(Reply {
+                    status: parts.status.as_u16(),
+                    headers: plain(&parts.headers),
+                    body: ReplyBody::Stream(body),
+                })
             }
             Outcome::Switched(response, cluster) => {
-                let cluster = cluster.await.map_err(|_| Error::new(Code::AgentError, "the cluster broke the switch off"))?;
+                let cluster =
+                    cluster.await.map_err(|_| Error::new(Code::AgentError, "the cluster broke the switch off"))?;
                 let (read, write) = tokio::io::split(TokioIo::new(cluster));
                 let headers = plain(response.headers());
                 Ok(Reply { status: 101, headers, body: ReplyBody::Socket(read, write, right) })

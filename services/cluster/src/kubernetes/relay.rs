@@ -33,6 +33,8 @@ pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 const PLAIN_DEADLINE: Duration = Duration::from_secs(75);
 /// The same for what somebody behind the API server answers: the longest that any proxy in between waits, with room.
 const LONG_DEADLINE: Duration = Duration::from_secs(3_600);
+/// Most bytes that are kept between the stream and the client besides the stream's window: also the longest head of an answer.
+const BUFFER_MAX: usize = 64 * 1024;
 /// Buffer of each direction of an upgraded exchange.
 const SPLICE_BUFFER: usize = 16 * 1024;
 
@@ -86,6 +88,7 @@ where
 {
     let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right } = exchange;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(BUFFER_MAX)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|fault| broken(&fault))?;

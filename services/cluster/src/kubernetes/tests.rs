@@ -87,10 +87,11 @@ impl Rig {
 
     /// The stream of the next exchange, with the head of its request.
     async fn exchange(&self) -> (Stream, String) {
-        let mut stream = timeout(PATIENCE, std::future::poll_fn(|context| self.agent.lock().unwrap().poll_recv(context)))
-            .await
-            .unwrap()
-            .unwrap();
+        let mut stream =
+            timeout(PATIENCE, std::future::poll_fn(|context| self.agent.lock().unwrap().poll_recv(context)))
+                .await
+                .unwrap()
+                .unwrap();
         let head = read_head(&mut stream).await;
         (stream, head)
     }
@@ -126,7 +127,12 @@ const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n";
 #[tokio::test]
 async fn p01_p02_the_cluster_sees_nothing_of_the_client() {
     let rig = Rig::new();
-    let _client = rig.client(&get("/k/c/api/v1/pods?limit=1", "Cookie: a=b\r\nX-Remote-User: root\r\nAudit-ID: mine\r\nAccept: a/b\r\n")).await;
+    let _client = rig
+        .client(&get(
+            "/k/c/api/v1/pods?limit=1",
+            "Cookie: a=b\r\nX-Remote-User: root\r\nAudit-ID: mine\r\nAccept: a/b\r\n",
+        ))
+        .await;
     let (_stream, head) = rig.exchange().await;
     assert!(head.starts_with("get /api/v1/pods?limit=1 http/1.1\r\n"), "{head}");
     for secret in ["secret", "cookie", "x-remote", "audit-id: mine", "hub"] {
@@ -145,9 +151,16 @@ async fn p01_p02_the_cluster_sees_nothing_of_the_client() {
 #[tokio::test]
 async fn p03_p04_p07_strange_requests_end_here() {
     let rig = Rig::new();
-    for path in
-        ["/k/c/../x", "/k/c/a%2e%2e%2fb", "/k/c/a..;/b", "/k/c/%252e", "/k/c//a", "/k/c/%00", "/k/c@evil/api", "http://evil/k/c/api"]
-    {
+    for path in [
+        "/k/c/../x",
+        "/k/c/a%2e%2e%2fb",
+        "/k/c/a..;/b",
+        "/k/c/%252e",
+        "/k/c//a",
+        "/k/c/%00",
+        "/k/c@evil/api",
+        "http://evil/k/c/api",
+    ] {
         let mut client = rig.client(&get(path, "Connection: close\r\n")).await;
         let (answer, _) = rest(&mut client).await;
         assert!(answer.starts_with(b"HTTP/1.1 400"), "{path}: {}", String::from_utf8_lossy(&answer));
@@ -162,7 +175,8 @@ async fn p03_p04_p07_strange_requests_end_here() {
         assert!(read_head(&mut client).await.starts_with("http/1.1 400"), "{upgrade}");
     }
     for method in ["CONNECT hub:1", "TRACE /k/c/api"] {
-        let mut client = rig.client(&format!("{method} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer s\r\n\r\n")).await;
+        let mut client =
+            rig.client(&format!("{method} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer s\r\n\r\n")).await;
         let head = read_head(&mut client).await;
         assert!(head.starts_with("http/1.1 40"), "{head}");
     }
@@ -184,7 +198,10 @@ async fn p06_a_refused_upgrade_is_answered_once_and_nothing_raw_stays_open() {
         let (answer, _) = rest(&mut client).await;
         let answer = String::from_utf8(answer).unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {}", &refusal[..3])), "{answer}");
-        assert!(answer.to_lowercase().contains("connection: close") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+        assert!(
+            answer.to_lowercase().contains("connection: close") && answer.matches("HTTP/1.1").count() == 1,
+            "{answer}"
+        );
         let mut smuggled = Vec::new();
         let _ = timeout(Duration::from_millis(300), stream.read_to_end(&mut smuggled)).await;
         assert!(!String::from_utf8_lossy(&smuggled).contains("secrets"));

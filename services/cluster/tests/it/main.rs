@@ -11,6 +11,7 @@
 
 mod authentication;
 mod authorization;
+mod catalogue;
 mod clusters;
 mod docs;
 mod forwarding;

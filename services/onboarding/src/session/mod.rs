@@ -1,5 +1,5 @@
 //! Agents' sessions on this replica: who is here ([`Registry`]), what carries them ([`Link`]), and the one task that each
-//! of them has ([`attach`]).
+//! of them has ([`mod@attach`]).
 
 mod attach;
 mod keys;

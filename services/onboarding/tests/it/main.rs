@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod catalogue;
 mod connect;
 mod enrolment;
 mod registry;
@@ -18,5 +19,6 @@ mod replicas;
 mod rig;
 mod seeds;
 mod sessions;
+mod streams;
 mod tokens;
 mod wire;

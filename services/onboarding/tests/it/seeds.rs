@@ -21,9 +21,9 @@ use crate::agent::connected;
 use crate::rig::{Rig, eventually};
 use crate::wire::{send, upgrade};
 
-type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
-async fn onboarded(rig: &Rig, name: &str) -> (String, SeedCluster) {
+pub async fn onboarded(rig: &Rig, name: &str) -> (String, SeedCluster) {
     let agent: Agent = rig.call(GenerateAgentId { principal: rig.alice.clone(), cluster_seq: None }).await.unwrap();
     let details = SeedClusterDetails {
         provider_name: Some("kubernetes".into()),
@@ -39,7 +39,7 @@ async fn onboarded(rig: &Rig, name: &str) -> (String, SeedCluster) {
     (agent.agent_id, rig.call(request).await.unwrap())
 }
 
-async fn dial(address: SocketAddr, path: &str, id_header: &str, id: &str, key: &str) -> Option<Socket> {
+pub async fn dial(address: SocketAddr, path: &str, id_header: &str, id: &str, key: &str) -> Option<Socket> {
     let request = http::Request::get(format!("ws://{address}{path}"))
         .header("Host", "hub")
         .header("Upgrade", "websocket")
@@ -54,13 +54,13 @@ async fn dial(address: SocketAddr, path: &str, id_header: &str, id: &str, key: &
     client_async(request, io).await.ok().map(|(socket, _)| socket)
 }
 
-async fn hello(socket: &mut Socket) -> Value {
+pub async fn hello(socket: &mut Socket) -> Value {
     let hello = json!({"cluster_name": "whatever", "metadata": {"agent_version": "0.9", "node_count": 3, "kubernetes_version": "v1.28.0"}});
     socket.send(Text::text(hello.to_string())).await.unwrap();
     text(socket).await
 }
 
-async fn text(socket: &mut Socket) -> Value {
+pub async fn text(socket: &mut Socket) -> Value {
     loop {
         match tokio::time::timeout(Duration::from_secs(10), socket.next()).await.unwrap() {
             Some(Ok(Text::Text(text))) => return serde_json::from_str(text.as_str()).unwrap(),

@@ -1,11 +1,11 @@
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_auth::token::{Kind, TwoPart};
 use roadstead_contracts::ids::{ApiKeyId, UserId};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Secret;
 
 use super::{App, taken};
-use crate::domain::{ApiKey, KEYS_MAX, NewApiKey, check_key_name, preview};
+use crate::domain::{ApiKey, KEYS_MAX, LIFE_DAYS_MAX, NewApiKey, check_key_name, preview};
 
 impl App {
     /// Makes an API key. Its text is given here and never again.
@@ -39,8 +39,12 @@ impl App {
 
 /// A key that is over when it is made is a mistake.
 pub(super) fn check_end(expires_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Result<()> {
+    let fault = |message: &'static str| Err(Error::field(&["body", "expires_at"], "value_error", message));
     if expires_at.is_some_and(|end| end <= now) {
-        return Err(Error::field(&["body", "expires_at"], "value_error", "expires_at must be in the future"));
+        return fault("expires_at must be in the future");
+    }
+    if expires_at.is_some_and(|end| end - now > TimeDelta::days(LIFE_DAYS_MAX)) {
+        return fault("expires_at must be within ten years");
     }
     Ok(())
 }

@@ -4,10 +4,14 @@ use chrono::{DateTime, Utc};
 use roadstead_contracts::ids::{ApiKeyId, UserId};
 use roadstead_contracts::{Error, Result};
 
+use super::user::is_unseen;
+
 /// Most API keys of an account.
 pub const KEYS_MAX: i64 = 100;
 /// Longest name, characters (seeds-wire §2.9).
 const NAME_MAX: usize = 100;
+/// Longest life of a key that ends, days: ten years. Whoever means "for ever" leaves the end out (row U02).
+pub const LIFE_DAYS_MAX: i64 = 3_653;
 /// Characters of the key that a list shows, then stars (seeds-wire §2.9).
 const PREVIEW_SHOWN: usize = 8;
 const PREVIEW_STARS: &str = "************************";
@@ -116,7 +120,7 @@ impl ApiKeyRef {
 /// Checks a key's name.
 pub fn check_key_name(text: &str) -> Result<String> {
     let name = text.trim();
-    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(is_unseen) {
         let message = format!("key_name must be 1 to {NAME_MAX} characters, without control characters");
         return Err(Error::field(&["body", "key_name"], "value_error", message));
     }

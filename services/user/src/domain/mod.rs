@@ -6,7 +6,7 @@ mod seed_roles;
 mod session;
 mod user;
 
-pub use api_key::{ApiKey, ApiKeyChanges, ApiKeyRef, End, KEYS_MAX, NewApiKey, check_key_name, preview};
+pub use api_key::{ApiKey, ApiKeyChanges, ApiKeyRef, End, KEYS_MAX, LIFE_DAYS_MAX, NewApiKey, check_key_name, preview};
 pub use password::PasswordPolicy;
 pub use seed_roles::{SEED_ROLES, parse_roles, permission_words, seed_name, seed_names};
 pub use session::{

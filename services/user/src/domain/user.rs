@@ -106,11 +106,19 @@ impl UserRef {
     }
 }
 
+/// Characters that are not seen and change what is: controls, those that turn the direction of writing, those without a
+/// width (reliability row U01).
+pub(super) fn is_unseen(character: char) -> bool {
+    let format =
+        matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    character.is_control() || format
+}
+
 /// Checks a first or last name: no controls, at most [`NAME_MAX`] characters. Empty means none.
 pub fn check_person_name(field: &'static str, text: Option<String>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let text = text.trim();
-    if text.chars().count() > NAME_MAX || text.chars().any(char::is_control) {
+    if text.chars().count() > NAME_MAX || text.chars().any(is_unseen) {
         let message = format!("{field} must be at most {NAME_MAX} characters, without control characters");
         return Err(Error::field(&["body", field], "value_error", message));
     }

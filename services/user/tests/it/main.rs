@@ -13,6 +13,7 @@ mod access;
 mod accounts;
 mod api_keys;
 mod bus_doors;
+mod catalogue;
 mod first_admin;
 mod keys;
 mod kubesage;

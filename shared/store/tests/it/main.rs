@@ -56,6 +56,7 @@ on_both! {
     migrations_go_up_and_down
     two_starters_take_turns
     a_newer_schema_is_refused
+    a_changed_step_is_refused
     native_types_come_back
     unique_rules_have_the_same_name
     a_cancelled_begin_leaves_nothing_open

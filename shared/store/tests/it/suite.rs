@@ -28,6 +28,7 @@ trait Samples: Send + Sync {
     async fn emit(&self, event: &Event, commit: bool) -> Result<()>;
     async fn cancelled_begin(&self) -> Result<()>;
     async fn pretend_newer(&self) -> Result<()>;
+    async fn pretend_changed(&self) -> Result<()>;
 }
 
 const MAKE_POSTGRES: &str =
@@ -87,6 +88,11 @@ roadstead_store::for_pools! {
                 .await?;
             Ok(())
         }
+
+        async fn pretend_changed(&self) -> Result<()> {
+            sqlx::query("UPDATE schema_migrations SET checksum = 'x' WHERE version = 1").execute(self).await?;
+            Ok(())
+        }
     }
 }
 
@@ -139,6 +145,15 @@ pub async fn a_newer_schema_is_refused(opened: Opened) {
     samples(&opened).pretend_newer().await.unwrap();
     let fault = migrator.up(&opened).await.unwrap_err();
     assert!(fault.to_string().contains("999999"), "{fault}");
+}
+
+/// Row C02.
+pub async fn a_changed_step_is_refused(opened: Opened) {
+    let migrator = Migrator::of("onboarding");
+    migrator.up(&opened).await.unwrap();
+    samples(&opened).pretend_changed().await.unwrap();
+    let fault = migrator.up(&opened).await.unwrap_err();
+    assert!(fault.to_string().contains("000001") && fault.to_string().contains("another content"), "{fault}");
 }
 
 pub async fn native_types_come_back(opened: Opened) {

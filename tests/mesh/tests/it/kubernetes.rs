@@ -56,6 +56,9 @@ async fn conformance(layout: Layout) -> Result<()> {
     a_revoked_key_cuts_its_streams(&mesh).await.context("a revoked key")?;
     a_watch_ends_cleanly(&mut mesh).await.context("a watch")?;
     a_cluster_that_is_away(&mut mesh).await.context("a cluster that is away")?;
+    if layout == Layout::Mesh {
+        replicas_that_go(&mut mesh).await.context("replicas that go")?;
+    }
     mesh.end();
     Ok(())
 }
@@ -240,7 +243,7 @@ async fn port_forward(kubectl: &Kubectl) -> Result<()> {
 }
 
 async fn echo(address: &str, number: u8) -> Result<()> {
-    let sent: Vec<u8> = (0..FORWARDED / 4).map(|at| (at % 251) as u8 ^ number).collect();
+    let sent: Vec<u8> = (0..FORWARDED / 4).map(|at| u8::try_from(at % 251).unwrap_or(0) ^ number).collect();
     let (mut read, mut write) = TcpStream::connect(address).await?.into_split();
     let writing = async {
         write.write_all(&sent).await?;
@@ -252,7 +255,8 @@ async fn echo(address: &str, number: u8) -> Result<()> {
         Ok::<_, anyhow::Error>(())
     };
     let (written, read) = timeout(Duration::from_secs(30), async { tokio::join!(writing, reading) }).await?;
-    (written?, read?);
+    written?;
+    read?;
     ensure!(received == sent, "the bytes came back changed");
     Ok(())
 }
@@ -430,9 +434,9 @@ async fn a_watch_ends_cleanly(mesh: &mut TestMesh) -> Result<()> {
         let mut watch = person.get(&path).send().await?;
         ensure!(watch.status() == 200, "{}", watch.status());
         if kill {
-            mesh.kill("agent-quay")?
+            mesh.kill("agent-quay")?;
         } else {
-            mesh.terminate("agent-quay")?
+            mesh.terminate("agent-quay")?;
         }
         let ended = timeout(Duration::from_secs(22), async {
             loop {
@@ -486,5 +490,54 @@ async fn a_cluster_that_is_away(mesh: &mut TestMesh) -> Result<()> {
         Ok::<_, anyhow::Error>(())
     };
     eventually("the cluster answers again", Duration::from_secs(10), back).await?;
+    Ok(())
+}
+
+/// The replica that holds an agent stops in order: nobody's request fails. It is killed: the agent is elsewhere within seconds.
+async fn replicas_that_go(mesh: &mut TestMesh) -> Result<()> {
+    mesh.start_agent("ferry", None).await?;
+    mesh.status("ferry", "connected", CONNECT_LIMIT).await?;
+    for replica in ["onboarding-1", "onboarding-2"] {
+        let person = Person::of(mesh, 0, "ferry", &mesh.api_key).await?;
+        let asking = tokio::spawn(async move {
+            let (mut asked, mut failed, mut slowest) = (0, Vec::new(), Duration::ZERO);
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_secs(10) {
+                let at = Instant::now();
+                match person.get("/api/v1/namespaces/default").send().await {
+                    Ok(answer) if answer.status() == 200 => {
+                        let _ = answer.bytes().await;
+                    }
+                    Ok(answer) => {
+                        failed.push(format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()))
+                    }
+                    Err(fault) => failed.push(format!("{fault:?}")),
+                }
+                (asked, slowest) = (asked + 1, slowest.max(at.elapsed()));
+                sleep(Duration::from_millis(10)).await;
+            }
+            (asked, failed, slowest)
+        });
+        sleep(Duration::from_secs(1)).await;
+        mesh.terminate(replica)?;
+        let (asked, failed, slowest) = asking.await?;
+        println!("{replica} stopped under {asked} requests, {} failed, the slowest took {slowest:?}", failed.len());
+        ensure!(failed.is_empty(), "{} of {asked} failed: {:?}", failed.len(), failed.first());
+        mesh.start_part(replica)?;
+        mesh.ready(replica, Duration::from_secs(60)).await?;
+    }
+    for replica in ["onboarding-1", "onboarding-2"] {
+        mesh.kill(replica)?;
+        let person = Person::of(mesh, 1, "ferry", &mesh.api_key).await?;
+        let back = || async {
+            let status = person.get("/version").send().await?.status();
+            ensure!(status == 200, "{status}");
+            Ok::<_, anyhow::Error>(())
+        };
+        let ((), time) = eventually("the cluster answers again", Duration::from_secs(25), back).await?;
+        println!("{replica} was killed: the cluster answered after {time:?}");
+        mesh.start_part(replica)?;
+        mesh.ready(replica, Duration::from_secs(60)).await?;
+    }
     Ok(())
 }

@@ -41,11 +41,8 @@ pub(crate) async fn proxy(
     let raw = request.uri().path().strip_prefix(prefix.as_str()).unwrap_or("/");
     let tail = if raw.is_empty() { format!("/{tail}") } else { raw.to_owned() };
     let body = pump(payload);
-    let (sender, chunks) = match is_upgrade(&request) {
-        // Behind a switch the payload is the client's side of the socket, not a body.
-        true => (Some(body), mpsc::channel(1).1),
-        false => (None, body),
-    };
+    // Behind a switch the payload is the client's side of the socket, not a body.
+    let (sender, chunks) = if is_upgrade(&request) { (Some(body), mpsc::channel(1).1) } else { (None, body) };
     let call = Call {
         method: request.method().as_str(),
         cluster: &cluster,
