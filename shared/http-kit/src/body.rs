@@ -103,8 +103,19 @@ where
     tokio::time::timeout(limits.body_time, read).await.unwrap_or_else(|_| Err(Error::of(Code::RequestTimeout)))
 }
 
-/// Reads JSON. Syntax errors tell the position, field errors the field; neither repeats what was sent.
+/// Reads a JSON object. Syntax errors tell the position, field errors the field; neither repeats what was sent.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if let Err(fault) = std::str::from_utf8(bytes) {
+        // The parser would not look at the texts of fields that nobody takes (row R06).
+        let good = bytes.get(..fault.valid_up_to()).unwrap_or_default();
+        let line = good.split(|byte| *byte == b'\n').count();
+        let column = 1 + good.iter().rev().take_while(|byte| **byte != b'\n').count();
+        return Err(Error::new(Code::BadJson, format!("malformed JSON at line {line} column {column}")));
+    }
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        // serde would take an array for the fields in their order, and an empty one for none of them (row R02).
+        return Err(Error::field(&["body"], "type_error", "expected an object"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| field_error(&fault))?;
     reader.end().map_err(|fault| syntax_error(&fault))?;
@@ -234,6 +245,23 @@ mod tests {
             );
             assert!(!format!("{error:?}").to_lowercase().contains("hunter2"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn regression_an_array_is_no_object() {
+        for text in ["[]", " [\"abc\"]", "[\"abc\", 1]", "["] {
+            let error = fault(text.as_bytes());
+            assert_eq!((error.code, error.errors[0].kind.as_str()), (Code::Validation, "type_error"), "{text}");
+        }
+    }
+
+    #[test]
+    fn regression_what_is_not_utf8_is_no_json() {
+        #[derive(Debug, Deserialize)]
+        struct Loose {}
+        let error = parse::<Loose>(b"{\n \"other\":\"\xff\"}").unwrap_err();
+        assert_eq!((error.code, error.detail.as_ref()), (Code::BadJson, "malformed JSON at line 2 column 11"));
+        assert!(parse::<Loose>(b"{\"other\":1}").is_ok());
     }
 
     proptest! {

@@ -45,8 +45,8 @@ pub(crate) struct Screen<S> {
     head_time: Duration,
     place: Place,
     line_length: usize,
-    /// The byte before the next one was a carriage return.
-    returned: bool,
+    /// The byte before the next one.
+    last: u8,
     answered: bool,
     used: bool,
     closing: bool,
@@ -71,7 +71,7 @@ impl<S> Screen<S> {
             head_time,
             place: if blind { Place::Blind } else { Place::Line },
             line_length: 0,
-            returned: false,
+            last: 0,
             answered: false,
             used: false,
             closing: false,
@@ -85,11 +85,11 @@ impl<S> Screen<S> {
             (self.place, self.line_length, self.answered) = (Place::Line, 0, false);
         }
         for byte in bytes {
-            if *byte == b'\n' && !self.returned && !matches!(self.place, Place::Behind | Place::Blind) {
+            if *byte == b'\n' && self.last != b'\r' && !matches!(self.place, Place::Behind | Place::Blind) {
                 // No head may hold this byte: the parser refuses it (row R19).
                 *byte = 0;
             }
-            self.returned = *byte == b'\r';
+            self.last = *byte;
             self.place = match (self.place, &*byte) {
                 (Place::Behind | Place::Blind, _) => break,
                 (Place::Line, b'\n') => Place::Headers(1),

@@ -228,6 +228,7 @@ impl Door {
             headers,
             upgrade,
             pace: target.pace,
+            bulk: target.bulk,
             body: request.into_body(),
             prefix,
             right: right.clone(),
@@ -269,7 +270,7 @@ impl Door {
         if let Ok(value) = HeaderValue::from_str(request_id) {
             exchange.headers.insert(HeaderName::from_static("audit-id"), value);
         }
-        let class = if exchange.upgrade.is_some() { Class::Interactive } else { Class::Bulk };
+        let class = if exchange.bulk && exchange.upgrade.is_none() { Class::Bulk } else { Class::Interactive };
         let path = exchange.tail.split('?').next().unwrap_or_default().to_owned();
         let method = exchange.method.clone();
         self.breakers.check(cluster)?;

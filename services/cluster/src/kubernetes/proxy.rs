@@ -91,6 +91,7 @@ impl Door {
             headers: vet::headers(&headers)?,
             upgrade,
             pace: target.pace,
+            bulk: target.bulk,
             body: StreamBody::new(Box::pin(call.body.map_ok(Frame::data))),
             prefix: call.prefix.to_owned(),
             right: right.clone(),

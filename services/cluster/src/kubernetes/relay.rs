@@ -65,6 +65,8 @@ pub(crate) struct Exchange<B> {
     /// The protocol it wants to become.
     pub(crate) upgrade: Option<Upgrade>,
     pub(crate) pace: Pace,
+    /// Whether the answer may be large: it is carried behind the small ones.
+    pub(crate) bulk: bool,
     pub(crate) body: B,
     /// What stands before `tail` at the hub, for redirects within the cluster.
     pub(crate) prefix: String,
@@ -86,7 +88,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right } = exchange;
+    let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right, bulk: _ } = exchange;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(BUFFER_MAX)
         .handshake(TokioIo::new(stream))

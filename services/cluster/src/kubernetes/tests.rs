@@ -257,11 +257,21 @@ async fn p09_a_reader_that_stops_costs_its_window_only() {
         taken += written.unwrap();
         assert!(taken < 2 << 20, "{taken} bytes were taken for a reader that does not read");
     }
-    // Another exchange of the same agent goes on meanwhile.
+    // More of them than the session has room for; a small exchange of the same agent goes on all the same.
+    let mut stalled = Vec::new();
+    for _ in 0..12 {
+        let reader = rig.client(&get("/k/c/api/v1/pods", "")).await;
+        let (mut writer, _) = rig.exchange().await;
+        writer.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n").await.unwrap();
+        while timeout(Duration::from_millis(30), writer.write(&chunk)).await.is_ok() {}
+        stalled.push((reader, writer));
+    }
+    let began = tokio::time::Instant::now();
     let mut other = rig.client(&get("/k/c/version", "Connection: close\r\n")).await;
     let (mut second, _) = rig.exchange().await;
     second.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
     assert!(rest(&mut other).await.0.ends_with(b"ok"));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     drop(client);
     assert!(timeout(PATIENCE, async { while stream.write(&chunk).await.is_ok() {} }).await.is_ok());
 }

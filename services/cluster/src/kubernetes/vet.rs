@@ -51,6 +51,9 @@ pub(crate) struct Target {
     pub(crate) tail: String,
     /// How long its answer may take.
     pub(crate) pace: Pace,
+    /// Whether its answer may be large or without end. Such answers leave room in the agent's session for the small ones
+    /// that somebody waits for, so that readers that stop hold up nobody.
+    pub(crate) bulk: bool,
 }
 
 /// How an exchange goes, as far as the path tells.
@@ -91,8 +94,9 @@ pub(crate) fn target(path: &str, query: Option<&str>) -> Result<Target> {
         return Err(unusual());
     }
     let pace = pace(tail, query.unwrap_or_default());
+    let bulk = pace != Pace::Plain || is_whole_list(tail, query.unwrap_or_default());
     let tail = query.map_or_else(|| tail.to_owned(), |query| format!("{tail}?{}", clamped(query)));
-    Ok(Target { cluster: cluster.to_owned(), tail, pace })
+    Ok(Target { cluster: cluster.to_owned(), tail, pace, bulk })
 }
 
 fn pace(path: &str, query: &str) -> Pace {
@@ -106,6 +110,21 @@ fn pace(path: &str, query: &str) -> Pace {
     } else {
         Pace::Plain
     }
+}
+
+/// Whether this is a collection that is asked for without pages. kubectl asks for pages of 500.
+fn is_whole_list(path: &str, query: &str) -> bool {
+    let mut segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let head = match segments.first() {
+        Some(&"api") => 2,
+        Some(&"apis") => 3,
+        _ => return false,
+    };
+    segments.drain(..head.min(segments.len()));
+    if segments.first() == Some(&"namespaces") && segments.len() > 2 {
+        segments.drain(..2);
+    }
+    segments.len() == 1 && !query.split('&').any(|pair| pair.starts_with("limit=") && pair != "limit=0")
 }
 
 /// The query with numbers that ask for more than anybody needs made smaller (reliability row P11).
@@ -251,6 +270,29 @@ mod tests {
             "labelSelector=a%3Db",
         ] {
             assert_eq!(tail(query), format!("/api/v1/pods?{query}"));
+        }
+    }
+
+    #[test]
+    fn whole_lists_and_streams_are_bulk() {
+        let bulk = |path: &str, query| target(path, query).unwrap().bulk;
+        for path in [
+            "/k/c/api/v1/pods",
+            "/k/c/api/v1/namespaces/a/pods",
+            "/k/c/apis/apps/v1/deployments",
+            "/k/c/api/v1/namespaces",
+        ] {
+            assert!(bulk(path, None) && bulk(path, Some("limit=0")) && !bulk(path, Some("a=b&limit=500")), "{path}");
+        }
+        assert!(bulk("/k/c/api/v1/namespaces/a/pods/b/log", None));
+        for path in [
+            "/k/c/version",
+            "/k/c/api",
+            "/k/c/apis/apps/v1",
+            "/k/c/api/v1/namespaces/a",
+            "/k/c/api/v1/namespaces/a/pods/b",
+        ] {
+            assert!(!bulk(path, None), "{path}");
         }
     }
 

