@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn document() -> Result<()> {
     visible(
         cargo(&["doc", "--workspace", "--keep-going", "--no-deps", "--document-private-items", "--quiet"])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
+            .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"),
     )
 }
 

@@ -105,15 +105,15 @@ pub(crate) fn watch(watch: &Watch) -> Result<()> {
     clean_up(&dev_folder(&watch.name))
 }
 
-/// Stops everything of a run, also in the folders that its tests made: programs first, then the clusters and servers
-/// they use.
+/// Stops everything of a run: its programs (the tests themselves are one), what its tests started in folders of their
+/// own, then the clusters and servers they used.
 fn clean_up(folder: &Path) -> Result<()> {
+    Programs::stop_all(folder)?;
     for inner in files(folder)? {
         if inner.join("programs").exists() {
             clean_up(&inner)?;
         }
     }
-    Programs::stop_all(folder)?;
     let kube = folder.join("kube");
     let clusters: Vec<PathBuf> = files(&kube)?.into_iter().filter(|file| file.join("cluster.json").exists()).collect();
     if !clusters.is_empty()

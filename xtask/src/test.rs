@@ -1,11 +1,13 @@
 //! `test`: every test, with real servers and a real cluster.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use roadstead_testkit::servers::Process;
 
 use crate::rig::Rig;
 use crate::run;
@@ -62,9 +64,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .envs(environment)
         .env(KUBECONFIG, kubeconfig)
         .env("ROADSTEAD_TEST_FOLDER", rig.folder())
+        // In a group of its own and written down: the watchdog ends the tests before what they use.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = command.spawn().context("failed to run cargo test")?;
+    if let Some(process) = Process::of(child.id()) {
+        rig.programs()?.adopt("tests", process)?;
+    }
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {
         let mut output = BufReader::new(output);

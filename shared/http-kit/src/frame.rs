@@ -130,7 +130,7 @@ impl fmt::Debug for Front {
     }
 }
 
-/// The middleware. [`crate::serve`] mounts it; tests mount it with `App::wrap`.
+/// The middleware. [`crate::serve()`] mounts it; tests mount it with `App::wrap`.
 #[derive(Debug, Clone)]
 pub struct Frame(pub Arc<Front>);
 

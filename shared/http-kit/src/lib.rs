@@ -1,6 +1,6 @@
 //! The glue between actix-web and our HTTP doors: one error body ([`ApiFailure`]), one frame around every request
 //! ([`Front`]: request id, client address, canonical path, limits, security headers, access line, metrics), one table
-//! of routes ([`Routes`]: who may call what, how often), listeners with TLS that is read again ([`serve`]), and the
+//! of routes ([`Routes`]: who may call what, how often), listeners with TLS that is read again ([`serve()`]), and the
 //! signed hand-over of requests to another service ([`forward`]).
 //!
 //! Not for business: a handler gets a [`Caller`] and decides the rest. Read [`Routes`] first, then `frame`.

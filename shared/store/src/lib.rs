@@ -1,7 +1,7 @@
 //! Databases: PostgreSQL for the mesh, SQLite for one process. One Rust body per store method, stamped out for both
 //! pools by [`for_pools!`]; SQL text is shared where the dialects agree and picked by [`Dialect::pick`] where they differ.
 //!
-//! Nothing but this crate and `services/*/store` speaks SQL, and nothing asks which database it is outside [`open`].
+//! Nothing but this crate and `services/*/store` speaks SQL, and nothing asks which database it is outside [`open()`].
 //! Read [`dialect`] for how a store is written, [`migrate`] for schemas, [`outbox`] for events.
 //!
 //! Facts about both that a store may lean on: `$1` placeholders, `ON CONFLICT`, `RETURNING`, `uuid::Uuid`,

@@ -31,8 +31,13 @@ impl Programs {
     /// Starts a program under a name of the caller's choice.
     pub fn start(&self, name: &str, command: &mut Command) -> Result<Process> {
         let process = Process::start(command, &self.log(name))?;
-        fs::write(self.record(name), serde_json::to_string(&process)?)?;
+        self.adopt(name, process)?;
         Ok(process)
+    }
+
+    /// Writes down a process that the caller started itself, the first of a group of its own.
+    pub fn adopt(&self, name: &str, process: Process) -> Result<()> {
+        fs::write(self.record(name), serde_json::to_string(&process)?).context("failed to write a record")
     }
 
     /// Where a program's output goes.

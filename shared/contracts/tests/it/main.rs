@@ -4,6 +4,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
     missing_docs,
     unreachable_pub,
     reason = "tests"

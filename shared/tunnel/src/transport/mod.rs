@@ -1,4 +1,4 @@
-//! What carries messages: [`Framed`] over any `AsyncRead + AsyncWrite`, [`pipe`] in memory, and the WebSocket of
+//! What carries messages: [`Framed`] over any `AsyncRead + AsyncWrite`, [`pipe()`] in memory, and the WebSocket of
 //! [`crate::ws`]. A transport keeps message borders and order; it holds no buffer while nothing moves.
 
 mod framed;

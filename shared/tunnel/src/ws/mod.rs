@@ -1,4 +1,4 @@
-//! WebSocket (RFC 6455): [`accept`] and [`client`] shake hands, [`WebSocket`] carries messages of the tunnel,
+//! WebSocket (RFC 6455): [`accept()`] and [`client()`] shake hands, [`WebSocket`] carries messages of the tunnel,
 //! [`TextSocket`] the texts of simple agents.
 //!
 //! `tungstenite` keeps the protocol's rules. Between it and the connection sits an adapter that reads through the

@@ -509,7 +509,7 @@ async fn replicas_that_go(mesh: &mut TestMesh) -> Result<()> {
                         let _ = answer.bytes().await;
                     }
                     Ok(answer) => {
-                        failed.push(format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()))
+                        failed.push(format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()));
                     }
                     Err(fault) => failed.push(format!("{fault:?}")),
                 }
