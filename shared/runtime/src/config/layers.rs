@@ -10,9 +10,9 @@ use super::value::Setting;
 use super::{ConfigErrors, Env, Problem, ServiceRole};
 
 /// Names that begin like ours and belong to the command line client, the agent or the test rig.
-const NAMES_OF_OTHERS: &[&str] = &["ROADSTEAD_URL", "ROADSTEAD_API_KEY", "ROADSTEAD_CONFIG_FILE"];
-/// Names of the test rig.
-const PREFIX_OF_TESTS: &str = "ROADSTEAD_TEST_";
+const NAMES_OF_OTHERS: &[&str] = &["ROADSTEAD_URL", "ROADSTEAD_API_KEY", "ROADSTEAD_CONFIG", "ROADSTEAD_CONFIG_FILE"];
+/// Names of the test rig and of its clusters.
+const PREFIXES_OF_TESTS: [&str; 2] = ["ROADSTEAD_TEST_", "ROADSTEAD_KUBE_"];
 /// Largest file of settings: far more than every key with a long value.
 const FILE_MAX: u64 = 1024 * 1024;
 
@@ -236,7 +236,7 @@ impl Values {
         names.sort();
         for name in names {
             let Some(value) = set_value(env, &name) else { continue };
-            if known.contains(&name) || name.starts_with(PREFIX_OF_TESTS) {
+            if known.contains(&name) || PREFIXES_OF_TESTS.iter().any(|prefix| name.starts_with(prefix)) {
                 continue;
             }
             if let Some((_, why)) = reserved.iter().find(|(other, _)| *other == name) {

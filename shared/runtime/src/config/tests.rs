@@ -321,6 +321,17 @@ fn names_of_kubernetes_services_are_passed_over() {
     assert_eq!((settings.server.port, settings.rabbitmq.port, settings.redis.port), (8008, 5672, 6379));
 }
 
+/// A shell in which somebody logged in, or ran the test clusters, could start neither hub nor agent.
+#[test]
+fn regression_the_clients_own_variables_are_passed_over() {
+    for name in
+        ["ROADSTEAD_URL", "ROADSTEAD_API_KEY", "ROADSTEAD_CONFIG", "ROADSTEAD_TEST_FOLDER", "ROADSTEAD_KUBE_CACHE"]
+    {
+        let env = MapEnv::new([("ROADSTEAD_DEV", "true"), (name, "x")]);
+        load(ServiceRole::Up, &env).unwrap_or_else(|faults| panic!("{name}: {faults}"));
+    }
+}
+
 #[test]
 fn files_are_strict() {
     let env = mesh();
