@@ -39,8 +39,9 @@ impl Rig {
         let own = Process::of(std::process::id()).context("failed to find this process")?;
         let rig = Self { name: format!("{purpose}-{}", own.pid), servers: None, kube: None };
         fs::create_dir_all(rig.folder())?;
+        // By the kernel's own link: building the workspace may have replaced the file this process was started from.
         // In a group of its own, so that a Ctrl-C in the terminal does not end it too.
-        Command::new(std::env::current_exe()?)
+        Command::new("/proc/self/exe")
             .args(["watch", &rig.name, &own.pid.to_string(), &own.start_time.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
