@@ -27,8 +27,8 @@ use crate::{Core, Ended, Error, Result};
 /// Waits between dials: full jitter between nothing and this, growing from a second to half a minute, so that 10,000
 /// agents whose hub restarted do not come back together.
 const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
-/// A session that lived this long was a good one: the next wait is short again.
-const STABLE: Duration = Duration::from_secs(60);
+/// A session that lived this long was a good one: the next wait is short again. Longer than an overloaded hub keeps one.
+const STABLE: Duration = Duration::from_secs(10);
 /// Spread on top of a time that the hub named.
 const SPREAD: Duration = Duration::from_secs(1);
 /// Failed dials after which the hub is asked again where its door is.
@@ -135,14 +135,18 @@ impl Agent {
         if !self.core.cluster().inside {
             self.core.bind_roles(kept.profile).await;
         }
+        // When it last was as it should be.
+        let mut good = Instant::now();
         loop {
             let began = Instant::now();
             let ended = self.session(&kept, attempt).await;
             self.metrics.set_connected(false);
             self.health.set_connected(false);
-            if began.elapsed() >= STABLE {
+            if ended.is_ok() && began.elapsed() >= STABLE {
                 attempt = 0;
+                good = Instant::now();
             }
+            let away = good.elapsed();
             let wait = match ended {
                 Ok(Ended::Revoked) => {
                     self.health.set_revoked();
@@ -154,9 +158,9 @@ impl Agent {
                 }
                 Ok(Ended::Closed(reason)) => {
                     tracing::warn!("session ended: {reason}");
-                    BACKOFF.delay(attempt, &self.ids)
+                    BACKOFF.delay_after(attempt, away, &self.ids)
                 }
-                Err(error) => self.wait_after(&error, attempt),
+                Err(error) => self.wait_after(&error, attempt, away),
             };
             attempt = attempt.saturating_add(1);
             tracing::debug!("dialling again in {wait:?}");
@@ -172,6 +176,7 @@ impl Agent {
             return Err(Error::Settings("the agent has not joined yet: give --join TOKEN".to_owned()));
         };
         let mut attempt = 0;
+        let began = Instant::now();
         loop {
             let joined = async {
                 self.keeper.check().await?;
@@ -187,7 +192,7 @@ impl Agent {
                 {
                     return Err(error);
                 }
-                Err(error) => tokio::time::sleep(self.wait_after(&error, attempt)).await,
+                Err(error) => tokio::time::sleep(self.wait_after(&error, attempt, began.elapsed())).await,
             }
             attempt = attempt.saturating_add(1);
         }
@@ -227,8 +232,8 @@ impl Agent {
     }
 
     /// Says what went wrong and how long to wait.
-    fn wait_after(&self, error: &Error, attempt: u32) -> Duration {
-        let own = BACKOFF.delay(attempt, &self.ids);
+    fn wait_after(&self, error: &Error, attempt: u32, away: Duration) -> Duration {
+        let own = BACKOFF.delay_after(attempt, away, &self.ids);
         match error {
             Error::Refused { status: 401 | 403, .. } => {
                 tracing::error!("{error}; if the agent was revoked, remove {} and join again", self.keeper);

@@ -20,6 +20,12 @@ impl Backoff {
         let factor = 1u32.checked_shl(attempt.min(20)).unwrap_or(u32::MAX);
         ids.jitter(self.base.saturating_mul(factor).min(self.cap))
     }
+
+    /// The same, but never longer than the trouble has lasted: tries that drew short waits count up fast, and a hub that was
+    /// away for four seconds should not be missed for half a minute.
+    pub fn delay_after(&self, attempt: u32, away: Duration, ids: &Ids) -> Duration {
+        Self { base: self.base, cap: self.cap.min(away.max(self.base)) }.delay(attempt, ids)
+    }
 }
 
 #[cfg(test)]
@@ -35,5 +41,15 @@ mod tests {
             assert!(backoff.delay(attempt, &ids) <= backoff.cap);
         }
         assert!((0..32).any(|_| backoff.delay(10, &ids) > Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn regression_a_short_outage_is_not_followed_by_a_long_wait() {
+        let ids = Ids::seeded(SystemClock::shared(), 1);
+        let backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
+        let away = Duration::from_secs(4);
+        assert!((0..256).all(|_| backoff.delay_after(6, away, &ids) <= away));
+        assert!((0..256).any(|_| backoff.delay_after(6, Duration::from_secs(600), &ids) > Duration::from_secs(20)));
+        assert!((0..256).all(|_| backoff.delay_after(6, Duration::ZERO, &ids) <= backoff.base));
     }
 }
