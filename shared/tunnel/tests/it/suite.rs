@@ -260,7 +260,9 @@ async fn cutting_the_tasks_ends_both(kind: Kind) {
 }
 
 async fn heads_and_notices_have_a_limit(kind: Kind) {
-    let Ends { hub, tasks, .. } = connect(kind, Options { streams_max: 3, ..Options::default() }).await;
+    // The other end stays for the whole test: without its handles the session would end under our feet.
+    let ends = connect(kind, Options { streams_max: 3, ..Options::default() }).await;
+    let Ends { hub, tasks, .. } = &ends;
     let long = Bytes::from(vec![0; 64 * 1024]);
     assert!(matches!(hub.open(long.clone(), Class::Bulk), Err(Error::HeadTooLong(_))));
     assert!(matches!(hub.notify(long), Err(Error::NoticeTooLong(_))));
