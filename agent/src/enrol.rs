@@ -55,6 +55,7 @@ pub async fn enrol(way: &Way, door: &Door, joining: &Joining) -> Result<Kept> {
         cluster_name: enrolled.cluster_name,
         identity_root: enrolled.identity_root,
         profile: enrolled.profile,
+        namespaces: enrolled.namespaces,
         private_key: key.pem(),
     })
 }

@@ -29,6 +29,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
 use crate::core::Identity;
+use crate::kubernetes::Reach;
+use crate::kubernetes::vetted::{Even, Resolver};
 
 /// Time to connect to the API server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -47,12 +49,13 @@ const SPLICE_BUFFER: usize = 16 * 1024;
 const DROPPED: [HeaderName; 5] = [AUTHORIZATION, COOKIE, HOST, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
 
 type AnswerBody = BoxBody<Bytes, hyper::Error>;
-type Sender = BoxCloneSyncService<Request<Incoming>, Response<Incoming>, BoxError>;
+type Sender<B = Incoming> = BoxCloneSyncService<Request<B>, Response<Incoming>, BoxError>;
 
 /// The way to the API server with the agent's own credential: no retries, no limits on silence, bodies as they come.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
     sender: Sender,
+    reach: Reach,
 }
 
 impl std::fmt::Debug for Forwarder {
@@ -63,8 +66,19 @@ impl std::fmt::Debug for Forwarder {
 
 impl Forwarder {
     /// From the configuration that kube's client is made of too.
-    pub(crate) fn new(config: &Config) -> kube::Result<Self> {
-        let mut tcp = HttpConnector::new();
+    pub(crate) fn new(config: &Config, reach: &Reach) -> kube::Result<Self> {
+        Ok(Self { sender: Self::service(config, reach)?, reach: reach.clone() })
+    }
+
+    /// What sends requests with bodies of some kind.
+    pub(crate) fn service<B>(config: &Config, reach: &Reach) -> kube::Result<Sender<B>>
+    where
+        B: hyper::body::Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let vetted = reach.policy.is_some();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver(reach.policy.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
@@ -75,24 +89,47 @@ impl Forwarder {
             .pool_idle_timeout(IDLE_LIMIT)
             .http1_max_buf_size(BUFFER_MAX)
             .pool_timer(hyper_util::rt::TokioTimer::new());
-        let sender = match config.proxy_url.as_ref().filter(|proxy| proxy.scheme_str() == Some("http")) {
-            Some(proxy) => {
-                let tunnelled = Tunnel::new(proxy.clone(), tcp);
-                layered(config, builder.build(config.rustls_https_connector_with_connector(tunnelled)?))?
-            }
-            None => layered(config, builder.build(config.rustls_https_connector_with_connector(tcp)?))?,
-        };
-        Ok(Self { sender })
+        if let Some(proxy) = config.proxy_url.as_ref().filter(|proxy| proxy.scheme_str() == Some("http")) {
+            let tunnelled = Tunnel::new(proxy.clone(), tcp);
+            layered(config, builder.build(config.rustls_https_connector_with_connector(tunnelled)?))
+        } else {
+            let connector = config.rustls_https_connector_with_connector(tcp)?;
+            layered(config, builder.build(Even::new(connector, vetted)))
+        }
     }
 
-    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
-        self.sender.clone().oneshot(request).await
+    /// Sends, when its turn has come; the API server must begin to answer within the limit.
+    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Unsent> {
+        let Reach { pace, limit, .. } = &self.reach;
+        if let Some(pace) = pace
+            && !pace.turn(limit.unwrap_or(CONNECT_LIMIT)).await
+        {
+            return Err(Unsent::Busy);
+        }
+        let upgrade = request.headers().contains_key(UPGRADE);
+        let answer = self.sender.clone().oneshot(request);
+        match limit.filter(|_| !upgrade) {
+            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Unsent::Late)?,
+            None => answer.await,
+        }
+        .map_err(Unsent::Failed)
     }
 }
 
-fn layered<S>(config: &Config, client: S) -> kube::Result<Sender>
+/// Why there is no answer of the API server.
+enum Unsent {
+    /// More is asked than the cluster's `qps` and `burst` allow.
+    Busy,
+    /// Nothing came in time.
+    Late,
+    /// The connection failed.
+    Failed(BoxError),
+}
+
+fn layered<S, B>(config: &Config, client: S) -> kube::Result<Sender<B>>
 where
-    S: Service<Request<Incoming>, Response = Response<Incoming>> + Clone + Send + Sync + 'static,
+    B: hyper::body::Body + Send + 'static,
+    S: Service<Request<B>, Response = Response<Incoming>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
@@ -164,7 +201,15 @@ async fn exchange(
     }
     let mut answer = match forwarder.send(request).await {
         Ok(answer) => answer,
-        Err(fault) => {
+        Err(Unsent::Busy) => {
+            let busy = "the cluster is asked more than its qps and burst allow";
+            return refusal(&Error::new(roadstead_contracts::Code::RateLimited, busy).retry_after(1));
+        }
+        Err(Unsent::Late) => {
+            let late = "the API server did not begin to answer in time";
+            return status(StatusCode::GATEWAY_TIMEOUT, "Timeout", "timeout", late);
+        }
+        Err(Unsent::Failed(fault)) => {
             tracing::warn!("the API server did not answer: {}", chain(&*fault));
             return status(
                 StatusCode::BAD_GATEWAY,
@@ -223,6 +268,7 @@ fn refusal(error: &Error) -> Response<AnswerBody> {
     let code = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::BAD_GATEWAY);
     let reason = match code.as_u16() {
         403 => "Forbidden",
+        429 => "TooManyRequests",
         503 => "ServiceUnavailable",
         _ => "InternalError",
     };

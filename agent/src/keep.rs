@@ -10,7 +10,7 @@ use base64::Engine as _;
 use http::Method;
 use roadstead_auth::agent_key::AgentKey;
 use roadstead_contracts::message::RightsProfile;
-use roadstead_contracts::names::ClusterName;
+use roadstead_contracts::names::{ClusterName, Namespace};
 use roadstead_runtime::Secret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,6 +36,9 @@ pub struct Kept {
     pub identity_root: String,
     /// Rights profile.
     pub profile: RightsProfile,
+    /// Namespaces of that profile.
+    #[serde(default)]
+    pub namespaces: Vec<Namespace>,
     /// PEM.
     pub private_key: Secret,
 }
@@ -54,6 +57,7 @@ impl Kept {
             "cluster_name": self.cluster_name,
             "identity_root": self.identity_root,
             "profile": self.profile,
+            "namespaces": self.namespaces,
             "private_key": self.private_key.expose(),
         });
         value.to_string()
@@ -62,6 +66,7 @@ impl Kept {
 
 /// Where it is kept.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of them")]
 pub enum Keeper {
     /// A folder.
     Folder(PathBuf),
@@ -218,6 +223,7 @@ mod tests {
             cluster_name: ClusterName::parse("east").unwrap(),
             identity_root: "root".to_owned(),
             profile: RightsProfile::Operator,
+            namespaces: Vec::new(),
             private_key: AgentKey::generate().unwrap().pem(),
         }
     }

@@ -3,6 +3,7 @@
 //! - [`Core`]: what serves a session: verbs, identities, heartbeats. The dialling agent and the hub's hosted agents run
 //!   the same one.
 //! - [`kubernetes`]: the only part that talks to an API server.
+//! - [`operations`]: changes that the hub orders, done as a person and remembered on disk.
 //! - [`net`]: the way to the hub: names, proxy, TLS, one HTTP exchange.
 //! - [`enrol`], [`keep`], [`dial`], [`run`]: the life of an agent that dials: it joins, keeps its key, connects, comes
 //!   back.
@@ -20,6 +21,7 @@ pub mod keep;
 pub mod kubernetes;
 pub mod metrics;
 pub mod net;
+pub mod operations;
 pub mod preflight;
 pub mod probe;
 pub mod run;

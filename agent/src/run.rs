@@ -33,6 +33,8 @@ const STABLE: Duration = Duration::from_secs(10);
 const SPREAD: Duration = Duration::from_secs(1);
 /// Failed dials after which the hub is asked again where its door is.
 const ASK_AGAIN: u32 = 4;
+/// Folder that the import manifest mounts for what the agent remembers of operations.
+const MOUNTED_LEDGER: &str = "/var/lib/roadstead-agent/operations";
 /// Longest time away that the hub may ask for.
 const MOVE_MAX: Duration = Duration::from_secs(600);
 
@@ -103,7 +105,11 @@ pub async fn run(settings: &AgentSettings, process: &Process<'_>) -> Result<Fini
     let health = Health::default();
     serve_probes(settings, &cluster, &metrics, &health, &process.tasks).await?;
     let clock = HubClock::new(Arc::clone(&process.clock));
-    let core = Core::new(cluster).with_clock(Arc::clone(&clock) as SharedClock).with_metrics(metrics.clone());
+    let ledger = ledger(settings, &cluster, &keeper)?;
+    let core = Core::new(cluster)
+        .with_ledger(ledger)
+        .with_clock(Arc::clone(&clock) as SharedClock)
+        .with_metrics(metrics.clone());
     let agent = Agent {
         way,
         hub: settings.hub.url.clone(),
@@ -133,7 +139,7 @@ impl Agent {
         };
         tracing::info!(cluster = %kept.cluster_name, agent = %kept.agent_id, "joined");
         if !self.core.cluster().inside {
-            self.core.bind_roles(kept.profile).await;
+            self.core.bind_roles(kept.profile, &kept.namespaces).await;
         }
         // When it last was as it should be.
         let mut good = Instant::now();
@@ -282,6 +288,18 @@ pub fn keeper(settings: &AgentSettings, cluster: Option<&Cluster>, env: &dyn Env
         .or_else(|| below("HOME", ".local/state/roadstead-agent"))
         .map(Keeper::Folder)
         .ok_or_else(|| Error::Settings("nowhere to keep the agent's key: give --state DIR".to_owned()))
+}
+
+/// Where operations are remembered: the folder that was named, else beside the key, else what the import manifest mounts.
+fn ledger(settings: &AgentSettings, cluster: &Cluster, keeper: &Keeper) -> Result<PathBuf> {
+    match (&settings.state.ledger_dir, keeper) {
+        (Some(folder), _) => Ok(folder.clone()),
+        (None, Keeper::Folder(folder)) => Ok(folder.join("operations")),
+        (None, Keeper::Secret { .. }) if cluster.inside => Ok(PathBuf::from(MOUNTED_LEDGER)),
+        (None, Keeper::Secret { .. }) => {
+            Err(Error::Settings("nowhere to remember operations: set state.ledger_dir".to_owned()))
+        }
+    }
 }
 
 async fn serve_probes(

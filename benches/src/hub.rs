@@ -20,6 +20,12 @@ pub struct Ready {
     pub url: String,
     /// Address of the agents' door.
     pub agent_url: String,
+    /// Address of the Kubernetes door.
+    #[serde(default)]
+    pub kubernetes_url: String,
+    /// Who issued its certificate, PEM.
+    #[serde(default)]
+    pub ca_file: PathBuf,
     /// An API key of the owner; on the first start.
     #[serde(default)]
     pub api_key: Option<String>,
@@ -72,7 +78,14 @@ impl Hub {
             client = client.add_root_certificate(reqwest::Certificate::from_pem(&certificate)?);
         }
         let client = client.build().context("failed to make an HTTP client")?;
-        let first = Ready { url: String::new(), agent_url: String::new(), api_key: None, join_token: None };
+        let first = Ready {
+            url: String::new(),
+            agent_url: String::new(),
+            kubernetes_url: String::new(),
+            ca_file: PathBuf::new(),
+            api_key: None,
+            join_token: None,
+        };
         let mut hub = Self { folder, options, ports, running: None, first, client };
         hub.first = hub.launch().await?;
         Ok(hub)
@@ -86,6 +99,7 @@ impl Hub {
         command
             .args(["up", "--listen", &format!("127.0.0.1:{}", self.ports[0])])
             .args(["--agent-listen", &format!("127.0.0.1:{}", self.ports[1])])
+            .args(["--kubernetes-listen", "127.0.0.1:0"])
             .arg("--data")
             .arg(self.folder.path().join("data"))
             .arg("--ready-file")
@@ -156,6 +170,24 @@ impl Hub {
             .context("failed to ask for a join token")?;
         let answer = answer.error_for_status().context("the hub made no join token")?;
         Ok(answer.json::<Made>().await.context("the answer has no token")?.token)
+    }
+
+    /// Makes another API key of the owner.
+    pub async fn new_api_key(&self, name: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Made {
+            api_key: String,
+        }
+        let answer = self
+            .client
+            .post(format!("{}/api-keys/", self.first.url))
+            .header("X-API-Key", self.api_key()?)
+            .json(&serde_json::json!({ "key_name": name }))
+            .send()
+            .await
+            .context("failed to ask for an API key")?;
+        let answer = answer.error_for_status().context("the hub made no API key")?;
+        Ok(answer.json::<Made>().await.context("the answer has no key")?.api_key)
     }
 
     /// Agents that the hub itself counts as connected.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -87,8 +87,8 @@ async fn one(address: SocketAddr, request: &[u8], until: Instant) -> Result<Slic
     Ok(slice)
 }
 
-/// Reads one answer with a content length; whether its status was 200.
-async fn exchange(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
+/// Reads one answer with a content length or in chunks; whether its status was 200.
+pub(crate) async fn exchange<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut [u8]) -> Result<bool> {
     let mut have = 0;
     loop {
         let read = stream.read(&mut buffer[have..]).await?;
@@ -98,13 +98,19 @@ async fn exchange(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
         have += read;
         let Some(head) = find(&buffer[..have], b"\r\n\r\n") else { continue };
         let text = std::str::from_utf8(&buffer[..head]).context("the answer's head is not text")?;
-        let length: usize = text
-            .lines()
-            .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")))
-            .and_then(|(_, value)| value.trim().parse().ok())
-            .context("the answer has no content length")?;
+        let field = |wanted: &str| {
+            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim())
+        };
         let ok = text.starts_with("HTTP/1.1 200");
-        while have < head + 4 + length {
+        let length: Option<usize> =
+            field("content-length").map(str::parse).transpose().context("a length that is none")?;
+        let chunked = field("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"));
+        if length.is_none() && !chunked {
+            bail!("the answer has neither length nor chunks");
+        }
+        // Nothing follows the last chunk: one request at a time.
+        while length.map_or(!buffer[..have].ends_with(b"\r\n0\r\n\r\n"), |length| have < head + 4 + length) {
             let read = stream.read(&mut buffer[have..]).await?;
             if read == 0 {
                 bail!("the answer ended early");

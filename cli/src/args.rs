@@ -1,7 +1,9 @@
 //! The command line of `roadstead`.
 
+pub mod audit;
 pub mod hub;
 pub mod kube;
+pub mod operations;
 
 use std::path::PathBuf;
 
@@ -67,6 +69,18 @@ pub enum Command {
         #[command(subcommand)]
         command: ApiKeyCommand,
     },
+    /// Recorded sessions
+    Sessions {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: kube::SessionsCommand,
+    },
+    /// The audit trail: who did what
+    Audit {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Namespaces of a cluster, asked of the cluster itself
     Namespaces {
         /// Id, number or name.
@@ -89,6 +103,30 @@ pub enum Command {
     /// Give kubectl a token; kubeconfigs call this
     #[command(hide = true)]
     KubeCredential(kube::CredentialArgs),
+    /// Apply manifests to a cluster, or to all with labels
+    Apply(operations::ApplyArgs),
+    /// Show what applying manifests would change
+    Diff(operations::DiffArgs),
+    /// Remove the objects of manifests
+    Delete(operations::DeleteArgs),
+    /// Set the replicas of a workload
+    Scale(operations::ScaleArgs),
+    /// Replace the pods of a workload one after another
+    Restart(operations::WorkloadArgs),
+    /// Take a workload back to an earlier revision
+    Rollback(operations::RollbackArgs),
+    /// Operations: what was changed, is being changed, and how it went
+    Ops {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: operations::OpsCommand,
+    },
+    /// One change to many clusters, in waves
+    Rollout {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: operations::RolloutCommand,
+    },
     /// The databases' schemas
     Migrate(hub::MigrateArgs),
     /// Name the broken step between here and the hub, or under a service
@@ -123,6 +161,15 @@ pub struct LoginArgs {
     /// Log in through the hub's identity provider, where it has one.
     #[arg(long, conflicts_with_all = ["username", "api_key"])]
     pub sso: bool,
+    /// Which identity provider, where the hub has several.
+    #[arg(long, requires = "sso")]
+    pub provider: Option<String>,
+    /// Approve the login on another device: for machines without a browser.
+    #[arg(long, requires = "sso")]
+    pub device: bool,
+    /// Print the address instead of opening a browser.
+    #[arg(long, requires = "sso", conflicts_with = "device")]
+    pub no_browser: bool,
     /// Trust this CA (PEM) for the hub's certificate.
     #[arg(long)]
     pub ca_file: Option<PathBuf>,
@@ -137,6 +184,8 @@ pub enum ClustersCommand {
         #[arg(short = 'l', long)]
         selector: Option<String>,
     },
+    /// Add a cluster that the hub reaches by itself, with a kubeconfig or a server and a token
+    Add(Box<kube::AddArgs>),
     /// Show one cluster
     Get {
         /// Id, number or name.
@@ -196,6 +245,9 @@ pub enum JoinTokenCommand {
         /// What the agent may do in its cluster.
         #[arg(long, value_enum, default_value = "admin")]
         profile: Profile,
+        /// Namespace of the profile `namespaced`; may be repeated.
+        #[arg(long = "namespace")]
+        namespaces: Vec<String>,
     },
     /// List join tokens
     Ls,
@@ -211,6 +263,8 @@ pub enum JoinTokenCommand {
 pub enum Profile {
     /// Everybody only reads.
     ReadOnly,
+    /// In the namespaces of `--namespace` only: viewers read, operators edit, admins administer.
+    Namespaced,
     /// Viewers read, operators and admins edit.
     Operator,
     /// Viewers read, operators edit, admins administer.
@@ -222,6 +276,7 @@ impl Profile {
     pub fn as_str(self) -> &'static str {
         match self {
             Profile::ReadOnly => "read_only",
+            Profile::Namespaced => "namespaced",
             Profile::Operator => "operator",
             Profile::Admin => "admin",
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use roadstead_cli::args::{Cli, Command};
-use roadstead_cli::client::{self, Output};
+use roadstead_cli::client::{self, Ended, Output};
 use roadstead_cli::{hub, up};
 use roadstead_runtime::config::ConfigErrors;
 
@@ -17,6 +17,12 @@ async fn main() -> ExitCode {
     match Box::pin(run(parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
+            if let Some(ended) = fault.downcast_ref::<Ended>() {
+                if !ended.said.is_empty() {
+                    eprintln!("{}", ended.said);
+                }
+                return ExitCode::from(ended.code);
+            }
             eprintln!("error: {fault:#}");
             if fault.is::<ConfigErrors>() { ExitCode::from(ConfigErrors::EXIT_CODE) } else { ExitCode::FAILURE }
         }
@@ -50,6 +56,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Agents { command } => client::agents(&command, format).await,
         Command::JoinToken { command } => client::join_token(&command, format).await,
         Command::ApiKey { command } => client::api_key(&command, format).await,
+        Command::Sessions { command } => client::sessions(&command, format).await,
+        Command::Audit { command } => client::audit(&command, format).await,
         Command::Namespaces { cluster } => client::namespaces(&cluster, format).await,
         Command::Kubeconfig(args) => client::kubeconfig(&args, format).await,
         Command::Env(args) => client::env(&args).await,
@@ -58,6 +66,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Exec(args) => client::kubectl("exec", &args).await,
         Command::PortForward(args) => client::kubectl("port-forward", &args).await,
         Command::Top(args) => client::kubectl("top", &args).await,
+        Command::Apply(args) => client::apply(&args, format).await,
+        Command::Diff(args) => client::diff(&args, format).await,
+        Command::Delete(args) => client::delete(&args, format).await,
+        Command::Scale(args) => client::scale(&args, format).await,
+        Command::Restart(args) => client::restart(&args, format).await,
+        Command::Rollback(args) => client::rollback(&args, format).await,
+        Command::Ops { command } => client::ops(&command, format).await,
+        Command::Rollout { command } => client::rollout(&command, format).await,
         Command::KubeCredential(args) => client::kube_credential(&args).await,
         Command::Probe { url } => client::probe(&url).await,
         Command::Completion { shell } => {

@@ -203,7 +203,7 @@ fn client(ready: &Ready, arguments: &[&str]) -> Result<Command> {
 }
 
 /// One of the product's programs, without the caller's settings for it.
-fn product(name: &str) -> Result<Command> {
+pub(crate) fn product(name: &str) -> Result<Command> {
     let mut command = Command::new(binary(name)?);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -12,9 +12,11 @@ use crate::{lines, run};
 /// Our packages by layer. A package may depend on those in the rows above its own.
 const LAYERS: &[&[&str]] = &[
     &["roadstead-contracts"],
-    &["roadstead-runtime"],
-    &["roadstead-telemetry", "roadstead-auth"],
+    &["roadstead-runtime", "roadstead-manifest"],
+    &["roadstead-telemetry", "roadstead-auth", "roadstead-seal"],
     &["roadstead-bus", "roadstead-store", "roadstead-kv", "roadstead-tunnel", "roadstead-http-kit"],
+    // Above the bus and the tunnel, below the services.
+    &["roadstead-relay"],
     &["roadstead-agent"],
     &["roadstead-user", "roadstead-cluster", "roadstead-onboarding", "roadstead-operations"],
     &["roadstead-cli"],

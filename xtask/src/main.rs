@@ -3,12 +3,16 @@
 //! One file per command. Links neither the services nor their libraries, so that the first `cargo xtask` on a clean clone
 //! starts after seconds; what must be asked of the product's code is asked of its binaries.
 
+mod campaign;
 mod ci;
+mod conformance;
 mod demo;
 mod deps;
 mod dev;
 mod drift;
+mod fuzz;
 mod lines;
+mod model;
 mod repository;
 mod rig;
 mod run;
@@ -31,8 +35,16 @@ enum Command {
     Demo(demo::Arguments),
     /// Every test, with real servers and a real cluster; the last line counts them
     Test(test::Arguments),
+    /// Kill processes while the product works, for as long as you like, and check what became of the work
+    Campaign(campaign::Arguments),
     /// Everything that must hold before a change goes in
     Ci(ci::Arguments),
+    /// Kubernetes' own tests, directly and through the hub; takes an hour
+    Conformance(conformance::Arguments),
+    /// The tunnel's codec and state machine under a fuzzer
+    Fuzz(fuzz::Arguments),
+    /// Every way an operation can go, to a number of states
+    Model(model::Arguments),
     /// RabbitMQ, PostgreSQL and Redis for development and tests
     Dev(dev::Arguments),
     /// Check that dependencies point one way and libraries stay with their owners
@@ -51,7 +63,11 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::Campaign(arguments) => campaign::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
+        Command::Conformance(arguments) => conformance::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Model(arguments) => model::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Deps => deps::run(),
         Command::Drift(arguments) => drift::run(&arguments),

@@ -81,6 +81,11 @@ impl Rig {
         self.kube.as_ref().context("tests/kube is not built")?.kubectl(kubeconfig, arguments)
     }
 
+    /// The kubectl of the clusters.
+    pub(crate) fn kubectl_program(&self) -> Result<PathBuf> {
+        Ok(self.kube.as_ref().context("tests/kube is not built")?.kubectl_program())
+    }
+
     /// Programs in the folder.
     pub(crate) fn programs(&self) -> Result<Programs> {
         Programs::new(&self.folder())

@@ -27,6 +27,21 @@ pub(crate) struct Arguments {
     /// Passed on to the test programs
     #[arg(last = true)]
     rest: Vec<String>,
+    /// More variables for the tests
+    #[arg(skip)]
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Arguments {
+    /// Some tests of the whole product, with variables of their own.
+    pub(crate) fn mesh(filter: &str, environment: Vec<(&'static str, String)>) -> Self {
+        Self {
+            package: Some("roadstead-mesh-tests".to_owned()),
+            kubeconfig: std::env::var_os(KUBECONFIG).map(PathBuf::from),
+            rest: vec![filter.to_owned(), "--nocapture".to_owned()],
+            environment,
+        }
+    }
 }
 
 /// What a run of tests came to.
@@ -62,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     command.args(["--", "--include-ignored"]).args(&arguments.rest);
     command
         .envs(environment)
+        .envs(arguments.environment.iter().map(|(name, value)| (name, value)))
         .env(KUBECONFIG, kubeconfig)
         .env("ROADSTEAD_TEST_FOLDER", rig.folder())
         // In a group of its own and written down: the watchdog ends the tests before what they use.

@@ -2,6 +2,7 @@
 
 use roadstead_contracts::agent::IdentityClaims;
 use roadstead_contracts::identity::Role;
+use roadstead_contracts::operation::OperationClaims;
 use roadstead_contracts::{Code, Error};
 
 /// Prefix of every user and group the agent impersonates.
@@ -19,12 +20,25 @@ pub struct Identity {
 impl Identity {
     /// From claims whose signature was checked. Refuses what could mean more than a person of the hub.
     pub fn from_claims(claims: &IdentityClaims) -> Result<Self, Error> {
-        let name = claims.sub.as_str();
+        if claims.actor.is_some() && claims.roles.is_empty() {
+            // Somebody acts as a person without groups, as `--as` alone asks for.
+            let named = Self::new(&claims.sub, &[Role::Viewer.as_str().to_owned()])?;
+            return Ok(Self { groups: Vec::new(), ..named });
+        }
+        Self::new(&claims.sub, &claims.roles)
+    }
+
+    /// From an order whose signature was checked, by the same rules.
+    pub fn from_order(claims: &OperationClaims) -> Result<Self, Error> {
+        Self::new(&claims.sub, &claims.roles)
+    }
+
+    fn new(name: &str, roles: &[String]) -> Result<Self, Error> {
         let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '"' | '\\' | ',' | '/');
         if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(plain) || name.starts_with("system:") {
             return Err(refused("the user name cannot be used in a cluster"));
         }
-        let roles: Option<Vec<Role>> = claims.roles.iter().map(|role| Role::parse(role)).collect();
+        let roles: Option<Vec<Role>> = roles.iter().map(|role| Role::parse(role)).collect();
         let Some(roles) = roles.filter(|roles| !roles.is_empty()) else {
             return Err(refused("the roles cannot be used in a cluster"));
         };
@@ -66,6 +80,7 @@ mod tests {
             aud: "c".to_owned(),
             iat: 0,
             exp: 60,
+            actor: None,
         }
     }
 
@@ -74,6 +89,17 @@ mod tests {
         let identity = Identity::from_claims(&claims("alice", &["operator", "viewer"])).unwrap();
         assert_eq!(identity.user(), "roadstead:alice");
         assert_eq!(identity.groups().collect::<Vec<_>>(), ["roadstead:operator", "roadstead:viewer"]);
+    }
+
+    #[test]
+    fn whoever_is_acted_as_may_have_no_groups() {
+        let mut acted = claims("bob", &[]);
+        assert!(Identity::from_claims(&acted).is_err());
+        acted.actor = Some("ada".to_owned());
+        let bob = Identity::from_claims(&acted).unwrap();
+        assert_eq!((bob.user(), bob.groups().count()), ("roadstead:bob", 0));
+        acted.sub = "system:admin".to_owned();
+        assert!(Identity::from_claims(&acted).is_err());
     }
 
     #[test]

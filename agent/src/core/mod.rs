@@ -4,12 +4,13 @@ mod identity;
 mod serve;
 mod verbs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use roadstead_contracts::message::RightsProfile;
+use roadstead_contracts::names::Namespace;
 use roadstead_runtime::{SharedClock, SystemClock, Tasks};
 use roadstead_tunnel::{Incoming, Session};
 
@@ -18,6 +19,7 @@ pub use serve::Ended;
 
 use crate::kubernetes::Cluster;
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::{Error, Result};
 
 /// Serves sessions for one cluster.
@@ -26,6 +28,7 @@ pub struct Core {
     cluster: Cluster,
     clock: SharedClock,
     metrics: Metrics,
+    operations: Arc<Operations>,
     /// The hub's roles are still to be bound in the cluster.
     binds: AtomicBool,
 }
@@ -42,9 +45,30 @@ impl Core {
         Ok(core)
     }
 
+    /// For a cluster that a caller of the hub described. An account that may binds the hub's roles, as for a kubeconfig.
+    pub fn connected(cluster: Cluster) -> Self {
+        let core = Self::new(cluster);
+        core.binds.store(!core.cluster.inside, Ordering::Relaxed);
+        core
+    }
+
     /// For a cluster that is open already.
     pub fn new(cluster: Cluster) -> Self {
-        Self { cluster, clock: SystemClock::shared(), metrics: Metrics::new(), binds: AtomicBool::new(false) }
+        let operations = Arc::new(Operations::new(cluster.clone(), None));
+        Self {
+            cluster,
+            clock: SystemClock::shared(),
+            metrics: Metrics::new(),
+            operations,
+            binds: AtomicBool::new(false),
+        }
+    }
+
+    /// Remembers operations in this folder. Without one, orders for operations are refused.
+    #[must_use]
+    pub fn with_ledger(mut self, folder: PathBuf) -> Self {
+        self.operations = Arc::new(Operations::new(self.cluster.clone(), Some(folder)));
+        self
     }
 
     /// Takes the time from here: a dialling agent corrects its own by the hub's.
@@ -68,8 +92,8 @@ impl Core {
 
     /// Binds the hub's roles in the cluster. Without the rights to do so the cluster's admin does it; requests then say
     /// what is missing.
-    pub async fn bind_roles(&self, profile: RightsProfile) {
-        match tokio::time::timeout(BIND_LIMIT, self.cluster.ensure_bindings(profile)).await {
+    pub async fn bind_roles(&self, profile: RightsProfile, namespaces: &[Namespace]) {
+        match tokio::time::timeout(BIND_LIMIT, self.cluster.ensure_bindings(profile, namespaces)).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => tracing::warn!("the hub's roles could not be bound in this cluster: {failure}"),
             Err(_) => tracing::warn!("the cluster did not bind the hub's roles within {BIND_LIMIT:?}"),
@@ -89,7 +113,7 @@ impl Core {
         let verifier = roadstead_auth::identity::Verifier::new(&identity_root)?;
         let cluster_id = cluster_id.parse().map_err(|_| Error::Protocol("cluster id is not a UUID".to_owned()))?;
         if self.binds.swap(false, Ordering::Relaxed) {
-            self.bind_roles(RightsProfile::default()).await;
+            self.bind_roles(RightsProfile::default(), &[]).await;
         }
         serve::Server::new(self, session, verifier, cluster_id, tasks.clone()).run(incoming).await
     }

@@ -8,6 +8,7 @@ use roadstead_auth::identity::Verifier;
 use roadstead_contracts::agent::{Notice, StreamHead, StreamTarget};
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::ClusterFacts;
+use roadstead_contracts::operation::RUN_OPERATION;
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::{CloseReason, Code, Event, Incoming, Session, Stream};
 use tokio::sync::Semaphore;
@@ -19,6 +20,9 @@ use crate::kubernetes::facts::Watcher;
 
 /// Verbs that are worked on at once; more are told that the agent is busy. Each holds at most one answer.
 const WORK_MAX: usize = 64;
+/// Streams of operations at once: more than are worked on, because a new one takes over from one that is not known to be
+/// dead.
+const RUNS_MAX: usize = 64;
 /// Exchanges with the API server at once: a thousand watches of dashboards and controllers, with room for kubectl.
 const EXCHANGES_MAX: usize = 2_048;
 /// The hub says hello within this time or is not our hub.
@@ -52,6 +56,7 @@ pub(super) struct Server {
     tasks: Tasks,
     room: Arc<Semaphore>,
     exchanges: Arc<Semaphore>,
+    runs: Arc<Semaphore>,
     /// Time between heartbeats, once the hub has said hello.
     every: Option<Duration>,
 }
@@ -75,6 +80,7 @@ impl Server {
             tasks,
             room: Arc::new(Semaphore::new(WORK_MAX)),
             exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+            runs: Arc::new(Semaphore::new(RUNS_MAX)),
             every: None,
         }
     }
@@ -192,15 +198,17 @@ impl Server {
             tracing::warn!("a stream's head was not understood");
             return stream.reset(UNKNOWN);
         };
-        let room = match head.target {
+        let room = match &head.target {
             StreamTarget::Kubernetes {} => &self.exchanges,
+            StreamTarget::Agent { verb } if verb == RUN_OPERATION => &self.runs,
             StreamTarget::Agent { .. } => &self.room,
         };
         let permit = Arc::clone(room).try_acquire_owned().ok();
         let (core, verifier, cluster_id) = (Arc::clone(&self.core), Arc::clone(&self.verifier), self.cluster_id);
+        let tasks = self.tasks.clone();
         self.tasks.spawn("agent-stream", async move {
             let busy = permit.is_none();
-            let asked = verbs::Asked { core: &core, verifier: &verifier, cluster_id, busy };
+            let asked = verbs::Asked { core: &core, verifier: &verifier, cluster_id, tasks: &tasks, busy };
             if let Err(error) = verbs::answer(&asked, &head, stream).await {
                 tracing::debug!("a stream ended early: {error}");
             }

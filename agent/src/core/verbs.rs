@@ -9,7 +9,9 @@ use roadstead_contracts::agent::{
     GET_NAMESPACES, GetNamespacesRequest, NamespaceList, StreamHead, StreamTarget, VERB_ANSWER_MAX, VerbAnswer,
 };
 use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::operation::{CANCEL_OPERATION, CancelRun, RUN_OPERATION, SETTLE_OPERATION, SettleRun};
 use roadstead_contracts::{Code, Error};
+use roadstead_runtime::Tasks;
 use roadstead_tunnel::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -30,6 +32,7 @@ pub(super) struct Asked<'a> {
     pub(super) core: &'a Core,
     pub(super) verifier: &'a Verifier,
     pub(super) cluster_id: ClusterId,
+    pub(super) tasks: &'a Tasks,
     /// There is no room for more work.
     pub(super) busy: bool,
 }
@@ -51,6 +54,12 @@ pub(super) async fn answer(asked: &Asked<'_>, head: &StreamHead, stream: Stream)
         }
     };
     let span = tracing::info_span!("verb", verb = %verb, request_id = %request_id);
+    if verb == RUN_OPERATION && !asked.busy {
+        // Goes on as long as the operation does, and bounds itself.
+        let mut stream = stream;
+        let Asked { core, verifier, cluster_id, tasks, .. } = *asked;
+        return core.operations.run(&mut stream, verifier, cluster_id, &core.clock, tasks).instrument(span).await;
+    }
     async {
         let limit = Duration::from_millis(u64::from(head.deadline_milliseconds)).min(DEADLINE_MAX);
         let mut stream = stream;
@@ -75,6 +84,14 @@ async fn run(asked: &Asked<'_>, verb: &str, head: &StreamHead, stream: &mut Stre
     }
     let answered = match verb {
         GET_NAMESPACES => get_namespaces(asked, head, &body).await.map(|list| pack(&VerbAnswer::Ok(list))),
+        CANCEL_OPERATION => match parse::<CancelRun>(&body) {
+            Ok(request) => asked.core.operations.cancel(&request).await.map(|done| pack(&VerbAnswer::Ok(done))),
+            Err(error) => Err(error),
+        },
+        SETTLE_OPERATION => match parse::<SettleRun>(&body) {
+            Ok(request) => asked.core.operations.settle(&request).await.map(|done| pack(&VerbAnswer::Ok(done))),
+            Err(error) => Err(error),
+        },
         _ => Err(Error::new(Code::AgentError, "the agent does not know this command; update it")),
     };
     Ok(answered.unwrap_or_else(|error| {

@@ -20,6 +20,17 @@ pub enum Failure {
     /// It is there already, or it changed meanwhile.
     #[error("conflict: {0}")]
     Conflict(String),
+    /// Other managers own fields that an apply sets.
+    #[error("{message}")]
+    Owned {
+        /// Who owns what.
+        message: String,
+        /// All of them are this agent's own earlier changes.
+        ours: bool,
+    },
+    /// The API server does not take the object.
+    #[error("{0}")]
+    Invalid(String),
     /// The page's place is too old.
     #[error("list expired")]
     Expired,
@@ -41,7 +52,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(super) fn judge(error: &kube::Error) -> Self {
+    pub(crate) fn judge(error: &kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => {
                 let message = clean(&status.message);
@@ -50,7 +61,7 @@ impl Failure {
                     403 if message.contains("cannot impersonate") => Self::MayNotImpersonate(message),
                     403 => Self::Forbidden(message),
                     404 => Self::NotFound,
-                    409 => Self::Conflict(message),
+                    409 => owned(status).unwrap_or(Self::Conflict(message)),
                     410 => Self::Expired,
                     429 | 503 => {
                         let details = status.details.as_ref();
@@ -65,11 +76,23 @@ impl Failure {
         }
     }
 
+    /// The same from an address that a caller named: what listens there, if it is no API server, is not told (row S05).
+    pub(super) fn of_a_stranger(self) -> Self {
+        match self {
+            Self::Unreachable(_) | Self::Unexpected(_) => {
+                Self::Unreachable("no API server is reached there".to_owned())
+            }
+            other => other,
+        }
+    }
+
     /// What the caller is told.
     pub fn to_error(&self) -> Error {
         match self {
             Self::Forbidden(message) => Error::new(Code::Forbidden, message.clone()),
             Self::NotFound => Error::of(Code::NotFound),
+            Self::Owned { message, .. } => Error::new(Code::ApplyConflict, message.clone()),
+            Self::Invalid(message) => Error::new(Code::Validation, message.clone()),
             Self::Busy { retry_after } => {
                 let error = Error::new(Code::Unavailable, "the cluster's API server is busy");
                 error.retry_after(retry_after.unwrap_or(1).clamp(1, 60))
@@ -84,6 +107,31 @@ impl Failure {
             }
         }
     }
+}
+
+/// Fields of a conflict that are named.
+const FIELDS_SHOWN: usize = 8;
+
+/// Who owns the fields that an apply did not get.
+fn owned(status: &kube::core::Status) -> Option<Failure> {
+    let causes = &status.details.as_ref()?.causes;
+    let conflicts: Vec<_> = causes.iter().filter(|cause| cause.reason == "FieldManagerConflict").collect();
+    if conflicts.is_empty() {
+        return None;
+    }
+    // The message is `conflict with "<manager>" using <version>`, perhaps with a sub-resource and a time.
+    let manager = |message: &str| message.split('"').nth(1).unwrap_or(message).to_owned();
+    let ours = conflicts.iter().all(|cause| manager(&cause.message) == roadstead_contracts::operation::FIELD_MANAGER);
+    let mut named: Vec<String> = conflicts
+        .iter()
+        .take(FIELDS_SHOWN)
+        .map(|cause| format!("{} ({})", cause.field, manager(&cause.message)))
+        .collect();
+    if conflicts.len() > FIELDS_SHOWN {
+        named.push(format!("{} more", conflicts.len() - FIELDS_SHOWN));
+    }
+    let message = clean(&format!("other managers own fields that the manifest sets: {}", named.join(", ")));
+    Some(Failure::Owned { message, ours })
 }
 
 /// Longest message of the API server that goes on.

@@ -1,25 +1,36 @@
 //! The cluster's API: where it is, and requests to it as the agent itself or as a person.
 
+mod certificates;
+mod connection;
 pub mod facts;
 mod failure;
+pub mod kinds;
 pub mod namespaces;
+pub mod objects;
+pub(crate) mod pace;
 pub mod rights;
+pub(crate) mod vetted;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::ACCEPT;
 use http::{HeaderName, HeaderValue, Method, Request};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use roadstead_contracts::message::ConnectionLimits;
+use roadstead_runtime::outgoing::Policy;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use connection::Connection;
 pub use failure::Failure;
 
 use crate::core::Identity;
 use crate::forward::Forwarder;
 use crate::{Error, Result};
+use pace::Pace;
 
 /// Time to connect to the API server.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -36,12 +47,23 @@ static IMPERSONATE_GROUP: HeaderName = HeaderName::from_static("impersonate-grou
 pub struct Cluster {
     client: Client,
     forwarder: Forwarder,
+    reach: Reach,
     /// Address, for messages.
     pub address: String,
     /// The agent's own namespace in the cluster.
     pub namespace: String,
     /// Whether the agent runs as a pod of it.
     pub inside: bool,
+}
+
+/// How the API server may be dialled and how much it is asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reach {
+    /// Of an address that a caller of the hub named.
+    pub(crate) policy: Option<Arc<Policy>>,
+    pub(crate) pace: Option<Arc<Pace>>,
+    /// Longest wait for a turn, and for the head of an answer.
+    pub(crate) limit: Option<Duration>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -68,8 +90,23 @@ impl Cluster {
         Self::with_config(config, inside)
     }
 
+    /// From what a caller of the hub gave. Its address is checked whenever it is dialled; redirects are not followed.
+    pub fn connect(connection: &Connection, limits: ConnectionLimits, policy: Policy) -> Result<Self> {
+        roadstead_runtime::install_crypto();
+        let reach = Reach {
+            policy: (!connection.inside).then(|| Arc::new(policy)),
+            pace: Some(Arc::new(Pace::new(limits.qps, limits.burst))),
+            limit: Some(Duration::from_secs(u64::from(limits.timeout_seconds))),
+        };
+        Self::reached(connection.config()?, connection.inside, reach)
+    }
+
     /// From a configuration that is there already.
-    pub fn with_config(mut config: Config, inside: bool) -> Result<Self> {
+    pub fn with_config(config: Config, inside: bool) -> Result<Self> {
+        Self::reached(config, inside, Reach::default())
+    }
+
+    fn reached(mut config: Config, inside: bool, reach: Reach) -> Result<Self> {
         config.connect_timeout = Some(CONNECT_LIMIT);
         config.read_timeout = Some(READ_LIMIT);
         // Whoever impersonates in a kubeconfig would be impersonated for every caller: the agent sets these itself.
@@ -80,14 +117,43 @@ impl Cluster {
         }
         let address = config.cluster_url.to_string();
         let namespace = config.default_namespace.clone();
-        let forwarder = Forwarder::new(&config).map_err(cluster_error)?;
-        let client = Client::try_from(config).map_err(cluster_error)?;
-        Ok(Self { client, forwarder, address, namespace, inside })
+        if let (Some(policy), Some(host)) = (&reach.policy, config.cluster_url.host()) {
+            // A literal address is not resolved, so it is checked here.
+            if let Ok(literal) = host.trim_matches(['[', ']']).parse() {
+                policy.check_address(literal).map_err(cluster_error)?;
+            }
+        }
+        let forwarder = Forwarder::new(&config, &reach).map_err(cluster_error)?;
+        let client = match &reach.policy {
+            // The library's own client would dial by itself.
+            Some(_) => Client::new(Forwarder::service(&config, &reach).map_err(cluster_error)?, namespace.clone()),
+            None => Client::try_from(config).map_err(cluster_error)?,
+        };
+        Ok(Self { client, forwarder, reach, address, namespace, inside })
     }
 
     /// The way for requests of persons as they come.
     pub(crate) fn forwarder(&self) -> &Forwarder {
         &self.forwarder
+    }
+
+    /// A client that is the person in everything it does.
+    pub(crate) fn client_of(&self, person: &Identity) -> Result<Client, Failure> {
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Failure::Request);
+        let user = value(person.user())?;
+        let groups = person.groups().map(value).collect::<Result<Vec<_>, _>>()?;
+        let client = self.client.clone();
+        let service = tower::service_fn(move |mut request: Request<kube::client::Body>| {
+            let headers = request.headers_mut();
+            headers.insert(IMPERSONATE_USER.clone(), user.clone());
+            headers.remove(&IMPERSONATE_GROUP);
+            for group in &groups {
+                headers.append(IMPERSONATE_GROUP.clone(), group.clone());
+            }
+            let client = client.clone();
+            async move { client.send(request).await }
+        });
+        Ok(Client::new(service, self.namespace.clone()))
     }
 
     /// Reads JSON as a person, or as the agent itself.
@@ -150,7 +216,19 @@ impl Cluster {
                 headers.append(IMPERSONATE_GROUP.clone(), value(group)?);
             }
         }
-        self.client.request(request).await.map_err(|error| Failure::judge(&error))
+        let limit = self.reach.limit.unwrap_or(READ_LIMIT).min(READ_LIMIT);
+        if let Some(pace) = &self.reach.pace
+            && !pace.turn(limit).await
+        {
+            return Err(Failure::Busy { retry_after: Some(1) });
+        }
+        if self.reach.policy.is_none() {
+            return self.client.request(request).await.map_err(|error| Failure::judge(&error));
+        }
+        match tokio::time::timeout(limit, self.client.request(request)).await {
+            Ok(answer) => answer.map_err(|error| Failure::judge(&error).of_a_stranger()),
+            Err(_) => Err(Failure::Unreachable(String::new()).of_a_stranger()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use http::Method;
 use roadstead_contracts::identity::Role;
 use roadstead_contracts::message::RightsProfile;
+use roadstead_contracts::names::Namespace;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,7 +11,7 @@ use super::{Cluster, Failure};
 use crate::core::Identity;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 /// Owner of the fields the agent applies.
 const FIELD_MANAGER: &str = "roadstead-agent";
 
@@ -34,7 +35,9 @@ pub fn cluster_role(role: Role, profile: RightsProfile) -> &'static str {
     match (profile, role) {
         (RightsProfile::ReadOnly, _) | (_, Role::Viewer) => "view",
         (RightsProfile::Admin, Role::Admin) => "cluster-admin",
-        (RightsProfile::Operator, Role::Operator | Role::Admin) | (RightsProfile::Admin, Role::Operator) => "edit",
+        (RightsProfile::Namespaced, Role::Admin) => "admin",
+        (RightsProfile::Operator, Role::Operator | Role::Admin)
+        | (RightsProfile::Admin | RightsProfile::Namespaced, Role::Operator) => "edit",
     }
 }
 
@@ -75,36 +78,56 @@ impl Cluster {
 
     /// Binds the hub's roles to the cluster's own, by server-side apply: for agents whose account may do so (a kubeconfig of
     /// an admin). Inside a cluster the import manifest does it, once, with rights that the agent does not keep.
-    pub async fn ensure_bindings(&self, profile: RightsProfile) -> Result<(), Failure> {
+    ///
+    /// With the profile `namespaced` there are bindings in the named namespaces only.
+    pub async fn ensure_bindings(&self, profile: RightsProfile, namespaces: &[Namespace]) -> Result<(), Failure> {
         for role in Role::ALL {
-            let name = format!("roadstead-{}", role.as_str());
-            let binding = json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRoleBinding",
-                "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": "roadstead" } },
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "ClusterRole",
-                    "name": cluster_role(role, profile),
-                },
-                "subjects": [{
-                    "apiGroup": "rbac.authorization.k8s.io",
-                    "kind": "Group",
-                    "name": format!("roadstead:{}", role.as_str()),
-                }],
-            });
-            let path = format!("{BINDINGS}/{name}?fieldManager={FIELD_MANAGER}&force=true");
-            let applied: Result<Value, Failure> =
-                self.write(Method::PATCH, &path, "application/apply-patch+yaml", &binding).await;
-            match applied {
-                Ok(_) => {}
-                // A binding's role cannot be changed, only the binding replaced. Somebody chose another one: theirs stays.
-                Err(Failure::Unexpected(detail)) if detail.starts_with("422") => {
-                    tracing::warn!("the binding {name} names another role; it stays as it is");
+            if profile == RightsProfile::Namespaced {
+                for namespace in namespaces {
+                    self.bind(role, profile, Some(namespace)).await?;
                 }
-                Err(failure) => return Err(failure),
+            } else {
+                self.bind(role, profile, None).await?;
             }
         }
         Ok(())
+    }
+
+    async fn bind(&self, role: Role, profile: RightsProfile, namespace: Option<&Namespace>) -> Result<(), Failure> {
+        let name = format!("roadstead-{}", role.as_str());
+        let mut binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" },
+            "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": "roadstead" } },
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": cluster_role(role, profile),
+            },
+            "subjects": [{
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Group",
+                "name": format!("roadstead:{}", role.as_str()),
+            }],
+        });
+        let folder = match namespace {
+            Some(namespace) => {
+                binding["metadata"]["namespace"] = namespace.as_str().into();
+                format!("{RBAC}/namespaces/{}/rolebindings", namespace.as_str())
+            }
+            None => format!("{RBAC}/clusterrolebindings"),
+        };
+        let path = format!("{folder}/{name}?fieldManager={FIELD_MANAGER}&force=true");
+        let applied: Result<Value, Failure> =
+            self.write(Method::PATCH, &path, "application/apply-patch+yaml", &binding).await;
+        match applied {
+            Ok(_) => Ok(()),
+            // A binding's role cannot be changed, only the binding replaced. Somebody chose another one: theirs stays.
+            Err(Failure::Unexpected(detail)) if detail.starts_with("422") => {
+                tracing::warn!("the binding {name} names another role; it stays as it is");
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        }
     }
 }

@@ -67,6 +67,7 @@ async fn a_real_cluster_refuses_who_is_not_bound() {
         aud: CLUSTER.to_owned(),
         iat: 0,
         exp: 60,
+        actor: None,
     };
     let person = roadstead_agent::Identity::from_claims(&claims).unwrap();
     // Viewers see no secrets: RBAC decides as the person, not as the agent.
@@ -90,6 +91,7 @@ async fn a_real_cluster_keeps_the_key() {
         cluster_name: roadstead_contracts::names::ClusterName::parse("east").unwrap(),
         identity_root: "root".to_owned(),
         profile: roadstead_contracts::message::RightsProfile::default(),
+        namespaces: Vec::new(),
         private_key: roadstead_auth::agent_key::AgentKey::generate().unwrap().pem(),
     };
     // Made, then changed.

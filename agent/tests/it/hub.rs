@@ -57,6 +57,7 @@ impl Keys {
             aud: CLUSTER.to_owned(),
             iat,
             exp: iat + 60,
+            actor: None,
         };
         change(&mut claims);
         self.signing.sign(&claims).unwrap()
@@ -175,6 +176,7 @@ fn answer(
                 cluster_id: CLUSTER.to_owned(),
                 cluster_name: name.unwrap(),
                 identity_root: keys.root.public_base64url(),
+                namespaces: Vec::new(),
                 profile: RightsProfile::default(),
             };
             dated(Response::new(serde_json::to_vec(&enrolled).unwrap().into()))

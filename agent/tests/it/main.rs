@@ -15,6 +15,7 @@ mod cluster;
 mod exchange;
 mod hub;
 mod life;
+mod operations;
 mod preflight;
 mod program;
 mod session;

@@ -159,6 +159,7 @@ impl Known {
                 roles: [Role::Admin].into(),
                 reach: Reach::All,
                 credential: CredentialKind::ApiKey(key.id()),
+                scope: None,
             };
             Some((api_key_proof(key.format().expose())?, Arc::new(principal)))
         });

@@ -201,4 +201,13 @@ pub enum AdminCommand {
         #[arg(default_value = "owner")]
         username: String,
     },
+    /// Put every sealed secret in the databases under the newest master key, while the hub runs
+    Rewrap {
+        /// First add a new key to the file of master keys, and wait until running services have it.
+        #[arg(long)]
+        rotate: bool,
+        /// Only this database.
+        #[arg(value_enum)]
+        service: Option<DatabaseName>,
+    },
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// Arguments of `kubeconfig`.
 #[derive(Debug, Clone, Args)]
@@ -75,4 +75,69 @@ pub struct KubectlArgs {
     /// What kubectl takes after the verb.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub rest: Vec<String>,
+}
+
+/// Arguments of `clusters add`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("where").required(true).args(["kubeconfig", "server", "in_cluster"])))]
+pub struct AddArgs {
+    /// Name for it in the hub.
+    pub name: String,
+    /// Take server and credential from this kubeconfig; files that it names are read here and sent along.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Which of its contexts; the current one when left out.
+    #[arg(long, requires = "kubeconfig")]
+    pub context: Option<String>,
+    /// Address of the API server: `https://host:6443`.
+    #[arg(long, requires = "token_file")]
+    pub server: Option<String>,
+    /// File with the token; `-` reads standard input.
+    #[arg(long, requires = "server")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of whoever issued the server's certificate; public authorities when left out.
+    #[arg(long, requires = "server")]
+    pub ca_file: Option<PathBuf>,
+    /// Name in the server's certificate, where it is not the host's.
+    #[arg(long, requires = "server")]
+    pub tls_server_name: Option<String>,
+    /// The cluster that the hub itself runs in, as its own account.
+    #[arg(long)]
+    pub in_cluster: bool,
+    /// Free text.
+    #[arg(long, default_value = "")]
+    pub description: String,
+    /// Label; may be repeated.
+    #[arg(long = "label", value_parser = super::parse_pair)]
+    pub labels: Vec<(String, String)>,
+    /// Requests a second that the hub sends it.
+    #[arg(long)]
+    pub qps: Option<f64>,
+    /// Requests at once.
+    #[arg(long)]
+    pub burst: Option<u32>,
+    /// How long it may take to begin its answer, such as `30s`.
+    #[arg(long)]
+    pub timeout: Option<String>,
+}
+
+/// Commands on recorded sessions.
+#[derive(Debug, Subcommand)]
+pub enum SessionsCommand {
+    /// List recorded sessions
+    Ls,
+    /// Play a recorded session in this terminal
+    Play {
+        /// Id of the recording.
+        id: String,
+        /// How much faster than it was.
+        #[arg(long, default_value_t = 1.0)]
+        speed: f64,
+        /// Longest pause, in seconds of the session.
+        #[arg(long, default_value_t = 5.0)]
+        idle: f64,
+        /// Write the asciicast to this file instead.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }

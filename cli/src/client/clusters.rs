@@ -50,6 +50,7 @@ struct Cluster {
 pub(super) async fn run(hub: &mut Hub, command: &ClustersCommand, output: Output) -> Result<()> {
     match command {
         ClustersCommand::Ls { selector } => ls(hub, selector.as_deref(), output).await,
+        ClustersCommand::Add(args) => super::add_cluster::add(hub, args, output).await,
         ClustersCommand::Get { cluster } => {
             let cluster: Cluster = hub.get(&path(cluster)).await?;
             output.print(&cluster, card)

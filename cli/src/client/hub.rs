@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(45);
 /// Longest answer a command takes: 1,000 clusters with labels are far below.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
 
+/// The longest one stream of events lasts; then it is taken up again.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(3_600);
+
 /// The hub said no.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail} ({code}, request {request_id})")]
@@ -152,15 +155,57 @@ impl Hub {
     }
 
     async fn send_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
-        let mut request = self.client.request(method, format!("{}{path}", self.profile.url));
-        if let Some(key) = &self.profile.api_key {
-            request = request.header("X-API-Key", key);
-        } else if let Some(token) = &self.profile.access_token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answer(request).await
+    }
+
+    /// Sends a body of another kind than JSON, with headers; on 401 refreshes the session once and sends it again.
+    pub(super) async fn post_bytes(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Vec<u8>> {
+        let once = async |hub: &Self| {
+            let request = headers
+                .iter()
+                .fold(hub.request(Method::POST, path), |request, (name, value)| request.header(*name, *value));
+            hub.answer(request.body(body.to_vec())).await
+        };
+        match once(self).await {
+            Err(fault) if is_unauthenticated(&fault) && self.refresh().await? => once(self).await,
+            other => other,
+        }
+    }
+
+    /// Begins to read a stream of events after one of them; the answer's body is the caller's to read.
+    pub(super) async fn events(&mut self, path: &str, after: i64) -> Result<reqwest::Response> {
+        let once = async |hub: &Self| -> Result<reqwest::Response> {
+            let request = hub.request(Method::GET, path).timeout(EVENTS_TIMEOUT).header("accept", "text/event-stream");
+            let response = request.header("last-event-id", after).send().await;
+            let response = response.with_context(|| format!("failed to reach the hub at {}", hub.profile.url))?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let status = response.status();
+            Err(refusal(status, &response.bytes().await.unwrap_or_default()).into())
+        };
+        match once(self).await {
+            Err(fault) if is_unauthenticated(&fault) && self.refresh().await? => once(self).await,
+            other => other,
+        }
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.profile.url));
+        if let Some(key) = &self.profile.api_key {
+            request.header("X-API-Key", key)
+        } else if let Some(token) = &self.profile.access_token {
+            request.bearer_auth(token)
+        } else {
+            request
+        }
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
         let mut response =
             request.send().await.with_context(|| format!("failed to reach the hub at {}", self.profile.url))?;
         let status = response.status();

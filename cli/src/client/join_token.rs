@@ -30,7 +30,7 @@ struct JoinToken {
 
 pub(super) async fn run(hub: &mut Hub, command: &JoinTokenCommand, output: Output) -> Result<()> {
     match command {
-        JoinTokenCommand::Create { cluster, lifetime, uses, labels, profile } => {
+        JoinTokenCommand::Create { cluster, lifetime, uses, labels, profile, namespaces } => {
             let labels: BTreeMap<_, _> = labels.iter().cloned().collect();
             let body = json!({
                 "cluster": cluster,
@@ -38,6 +38,7 @@ pub(super) async fn run(hub: &mut Hub, command: &JoinTokenCommand, output: Outpu
                 "uses": uses,
                 "labels": labels,
                 "profile": profile.as_str(),
+                "namespaces": namespaces,
             });
             let made: Value = hub.exchange(Method::POST, "/api/v1/join-tokens", &body).await?;
             output.print(&made, created)

@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, bail};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::hub::Hub;
+use super::hub::{Hub, Refused};
 use super::output::Output;
 use super::profile::Profile;
+use super::sso;
 use crate::args::LoginArgs;
 
 /// Longest password or key read from standard input.
@@ -19,7 +20,14 @@ pub(super) async fn login(args: &LoginArgs, output: Output) -> Result<()> {
     let profile = Profile { url: args.url.clone(), ca_file, ..Profile::default() };
     let mut hub = Hub::new(profile, None)?;
     if args.sso {
-        return no_single_sign_on(&mut hub).await;
+        let provider = args.provider.as_deref();
+        let answer = if args.device {
+            sso::by_device(&mut hub, provider).await?
+        } else {
+            sso::by_browser(&mut hub, provider, !args.no_browser).await?
+        };
+        keep_session(&mut hub, &answer)?;
+        return remember(&mut hub, output).await;
     }
     match (&args.api_key, &args.username) {
         (Some(key), _) => {
@@ -28,33 +36,45 @@ pub(super) async fn login(args: &LoginArgs, output: Output) -> Result<()> {
         }
         (None, Some(username)) => {
             let password = read_secret("Password")?;
-            let body = json!({ "username": username, "password": password });
-            let answer: Value = hub.exchange(Method::POST, "/api/v1/auth/login", &body).await?;
-            let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
-            let profile = hub.profile_mut();
-            profile.access_token = Some(text("access_token").context("the hub gave no access token")?);
-            profile.refresh_token = text("refresh_token");
+            let answer = by_password(&mut hub, username, &password).await?;
+            keep_session(&mut hub, &answer)?;
         }
         (None, None) => bail!("say --api-key KEY, --username NAME or --sso"),
     }
+    remember(&mut hub, output).await
+}
+
+/// Logs in with a password, and with a code where the account asks for one.
+async fn by_password(hub: &mut Hub, username: &str, password: &str) -> Result<Value> {
+    let body = json!({ "username": username, "password": password });
+    let asked = match hub.exchange(Method::POST, "/api/v1/auth/login", &body).await {
+        Err(fault) if std::io::stdin().is_terminal() && needs_code(&fault) => fault,
+        other => return other,
+    };
+    eprintln!("{asked:#}");
+    let code = read_secret("Code")?;
+    let body = json!({ "username": username, "password": password, "code": code });
+    hub.exchange(Method::POST, "/api/v1/auth/login", &body).await
+}
+
+fn needs_code(fault: &anyhow::Error) -> bool {
+    fault.downcast_ref::<Refused>().is_some_and(|refused| refused.code == "second_factor_required")
+}
+
+fn keep_session(hub: &mut Hub, answer: &Value) -> Result<()> {
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
+    let profile = hub.profile_mut();
+    profile.access_token = Some(text("access_token").context("the hub gave no access token")?);
+    profile.refresh_token = text("refresh_token");
+    Ok(())
+}
+
+async fn remember(hub: &mut Hub, output: Output) -> Result<()> {
     // Nothing is remembered that does not work.
     let who: Value = hub.get("/api/v1/auth/profile").await?;
     hub.profile().write(&Profile::path()?)?;
     let url = hub.profile().url.clone();
     output.print(&who, |who| format!("logged in at {url} as {}", name(who)))
-}
-
-/// No hub of this version has an identity provider; one that claims to is newer than this program.
-async fn no_single_sign_on(hub: &mut Hub) -> Result<()> {
-    let offered: Value = hub.get("/api/v1/auth/methods").await?;
-    let methods = offered.get("methods").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let kind = |method: &Value| method.get("type").and_then(Value::as_str).map(str::to_owned);
-    if methods.iter().filter_map(kind).any(|kind| kind == "oidc") {
-        bail!(
-            "the hub offers single sign-on, which this version of roadstead does not speak yet: use --username or --api-key"
-        );
-    }
-    bail!("the hub offers no single sign-on: use --username or --api-key")
 }
 
 pub(super) async fn logout(output: Output) -> Result<()> {

@@ -1,23 +1,34 @@
 //! The commands that talk to a hub.
 
+mod add_cluster;
 mod agents;
 mod api_key;
+mod audit;
 mod clusters;
+mod ended;
 mod hub;
 mod join_token;
 mod kube;
 mod login;
 mod namespaces;
+mod operations;
 mod output;
 mod probe;
 mod profile;
+mod sessions;
+mod sso;
 
+pub use ended::Ended;
 pub use hub::{Hub, Refused};
 pub use output::Output;
 pub(crate) use output::{state, table};
 pub use profile::Profile;
 
-use crate::args::kube::{CredentialArgs, EnvArgs, GetArgs, KubeconfigArgs, KubectlArgs};
+use crate::args::audit::AuditCommand;
+use crate::args::kube::{CredentialArgs, EnvArgs, GetArgs, KubeconfigArgs, KubectlArgs, SessionsCommand};
+use crate::args::operations::{
+    ApplyArgs, DeleteArgs, DiffArgs, OpsCommand, RollbackArgs, RolloutCommand, ScaleArgs, WorkloadArgs,
+};
 use crate::args::{AgentsCommand, ApiKeyCommand, ClustersCommand, JoinTokenCommand, LoginArgs, OutputFormat};
 
 /// Runs `login`.
@@ -65,6 +76,11 @@ pub async fn clusters(command: &ClustersCommand, format: OutputFormat) -> anyhow
     clusters::run(&mut Hub::remembered()?, command, Output::new(format)).await
 }
 
+/// Runs `sessions …`.
+pub async fn sessions(command: &SessionsCommand, format: OutputFormat) -> anyhow::Result<()> {
+    sessions::run(&mut Hub::remembered()?, command, Output::new(format)).await
+}
+
 /// Runs `agents …`.
 pub async fn agents(command: &AgentsCommand, format: OutputFormat) -> anyhow::Result<()> {
     agents::run(&mut Hub::remembered()?, command, Output::new(format)).await
@@ -80,9 +96,54 @@ pub async fn api_key(command: &ApiKeyCommand, format: OutputFormat) -> anyhow::R
     api_key::run(&mut Hub::remembered()?, command, Output::new(format)).await
 }
 
+/// Runs `audit …`.
+pub async fn audit(command: &AuditCommand, format: OutputFormat) -> anyhow::Result<()> {
+    audit::run(command, Output::new(format)).await
+}
+
 /// Runs `namespaces CLUSTER`.
 pub async fn namespaces(cluster: &str, format: OutputFormat) -> anyhow::Result<()> {
     namespaces::run(&mut Hub::remembered()?, cluster, Output::new(format)).await
+}
+
+/// Runs `apply`.
+pub async fn apply(args: &ApplyArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::apply(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `diff`.
+pub async fn diff(args: &DiffArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::diff(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `delete`.
+pub async fn delete(args: &DeleteArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::delete(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `scale`.
+pub async fn scale(args: &ScaleArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::scale(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `restart`.
+pub async fn restart(args: &WorkloadArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::restart(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `rollback`.
+pub async fn rollback(args: &RollbackArgs, format: OutputFormat) -> anyhow::Result<()> {
+    operations::rollback(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `ops …`.
+pub async fn ops(command: &OpsCommand, format: OutputFormat) -> anyhow::Result<()> {
+    operations::ops(&mut Hub::remembered()?, command, format).await
+}
+
+/// Runs `rollout …`.
+pub async fn rollout(command: &RolloutCommand, format: OutputFormat) -> anyhow::Result<()> {
+    operations::rollout(&mut Hub::remembered()?, command, format).await
 }
 
 /// Runs `probe URL`.

@@ -66,9 +66,10 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
 /// A cell coloured by what a state means.
 pub(crate) fn state(text: &str) -> Cell {
     let color = match text {
-        "connected" | "healthy" | "ok" | "Active" | "yes" => Color::Green,
-        "pending" | "degraded" | "Terminating" => Color::Yellow,
-        "disconnected" | "error" | "broken" | "unhealthy" | "revoked" | "expired" => Color::Red,
+        "connected" | "healthy" | "ok" | "Active" | "yes" | "succeeded" => Color::Green,
+        "pending" | "degraded" | "Terminating" | "cancelled" | "halted" | "awaiting_approval" => Color::Yellow,
+        "disconnected" | "error" | "broken" | "unhealthy" | "revoked" | "expired" | "failed" | "timed_out"
+        | "interrupted" => Color::Red,
         _ => return Cell::new(text),
     };
     if std::io::stdout().is_terminal() { Cell::new(text).fg(color) } else { Cell::new(text) }

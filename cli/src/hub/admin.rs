@@ -32,8 +32,13 @@ struct Recovered {
 
 /// Runs `admin …`.
 pub async fn admin(args: &AdminArgs, output: Output) -> Result<()> {
-    let AdminCommand::Recover { username } = &args.command;
     let settings = super::settings_for_tools(&args.database)?;
+    let username = match &args.command {
+        AdminCommand::Recover { username } => username,
+        AdminCommand::Rewrap { rotate, service } => {
+            return super::rewrap::run(&settings, *service, *rotate, output).await;
+        }
+    };
     let recovered = recover(&settings, username).await?;
     output.print(&recovered, |recovered| {
         let word = if recovered.created { "was made" } else { "has a new password; its sessions have ended" };

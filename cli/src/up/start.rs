@@ -129,6 +129,7 @@ async fn join_token(process: &Process, bus: &Bus, owner: &Principal) -> Result<S
             uses: JOIN_TOKEN_USES,
             labels: Labels::default(),
             profile: RightsProfile::default(),
+            namespaces: Vec::new(),
         },
         cluster: None,
     };

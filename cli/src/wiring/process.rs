@@ -8,8 +8,9 @@ use roadstead_bus::memory::Memory;
 use roadstead_bus::{Bus, Member, Transport};
 use roadstead_contracts::ids::ReplicaId;
 use roadstead_kv::{Kv, MemoryKv};
-use roadstead_runtime::config::Settings;
+use roadstead_runtime::config::{KEYRING, Settings};
 use roadstead_runtime::{Ids, Readiness, SharedClock, SystemClock, Tasks};
+use roadstead_seal::source::KeyringFile;
 use roadstead_store::Opened;
 use roadstead_telemetry::Metrics;
 
@@ -79,6 +80,7 @@ impl Process {
         mesh_key: MeshKey,
         servers: impl FnOnce(&Settings, &Ids, &Tasks) -> Result<(Arc<dyn Transport>, Arc<dyn Kv>)>,
     ) -> Result<Self> {
+        make_own_keyring(&settings)?;
         let (transport, kv) = servers(&settings, &ids, &tasks)?;
         let replica = ids.next::<ReplicaId>();
         Ok(Self {
@@ -131,6 +133,17 @@ impl Process {
         let mut settings = Settings::clone(&self.settings);
         change(&mut settings);
         Self { settings: Arc::new(settings), ..self.clone() }
+    }
+}
+
+/// A hub that has its folder to itself (`up`, development) makes its own master keys there; anywhere else the file that is
+/// named must be there.
+fn make_own_keyring(settings: &Settings) -> Result<()> {
+    match &settings.seal.keyring_file {
+        Some(path) if *path == settings.data_dir.join(KEYRING) => {
+            KeyringFile::new(path).make_if_absent().context("failed to make the file of master keys")
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use async_trait::async_trait;
+use bytes::Bytes;
 use roadstead_bus::Bus;
-use roadstead_cluster::{AgentStreams, KubernetesLink, Links};
+use roadstead_cluster::{AgentStreams, Handovers, KubernetesLink, Links};
 use roadstead_contracts::agent::StreamHead;
 use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::message::SessionFacts;
 use roadstead_tunnel::{Class, Stream};
 
 use super::Process;
@@ -48,14 +50,17 @@ pub async fn all(process: &Process, certificates: Certificates) -> Result<All> {
     let process = process.with_settings(|settings| {
         settings.server.agent_public_url.get_or_insert_with(|| crate::up::reachable(agents_door, tls));
     });
-    let operations = operations(&process, "operations bus", "operations database").await?;
+    let streams: Arc<dyn AgentStreams> = Arc::new(Local(onboarding.streams()));
+    let operations = operations(&process, "operations bus", "operations database", Some(Arc::clone(&streams))).await?;
     let bus = process.bus(roadstead_cluster::NAME, "cluster bus");
-    let kubernetes = KubernetesLink {
-        streams: Arc::new(Local(onboarding.streams())),
-        files: certificates.files,
-        authority: certificates.authority,
+    let kubernetes = KubernetesLink { streams, files: certificates.files, authority: certificates.authority };
+    let handovers: Arc<dyn Handovers> = Arc::new(Local(onboarding.streams()));
+    let links = Links {
+        kubernetes: Some(kubernetes),
+        bodies: Some(Arc::new(operations.stage())),
+        handovers: Some(handovers),
+        ..Links::default()
     };
-    let links = Links { kubernetes: Some(kubernetes), ..Links::default() };
     let cluster = cluster(&process, bus.clone(), links)?;
     let (front_door, kubernetes_url) = (cluster.address(), cluster.urls().kubernetes.clone());
     Ok(All { user, onboarding, operations, cluster, bus, front_door, agents_door, kubernetes_url })
@@ -68,6 +73,27 @@ struct Local(roadstead_onboarding::Streams);
 impl AgentStreams for Local {
     async fn open(&self, cluster: ClusterId, head: StreamHead, class: Class) -> roadstead_contracts::Result<Stream> {
         self.0.open(cluster, &head, class).await
+    }
+
+    async fn open_session(
+        &self,
+        session: SessionFacts,
+        head: StreamHead,
+        class: Class,
+    ) -> roadstead_contracts::Result<Stream> {
+        self.0.open_session(&session, &head, class).await
+    }
+}
+
+#[async_trait]
+impl Handovers for Local {
+    async fn hand_over(
+        &self,
+        verb: &'static str,
+        body: Bytes,
+        _request_id: &str,
+    ) -> roadstead_contracts::Result<Vec<u8>> {
+        Ok(self.0.hand_over(verb, &body).await)
     }
 }
 
@@ -100,7 +126,7 @@ pub async fn one(process: &Process, service: ServiceName) -> Result<One> {
     Ok(match service {
         ServiceName::User => One::User(user(process, "bus", "database").await?),
         ServiceName::Onboarding => One::Onboarding(onboarding(process, "bus", "database").await?),
-        ServiceName::Operations => One::Operations(operations(process, "bus", "database").await?),
+        ServiceName::Operations => One::Operations(operations(process, "bus", "database", None).await?),
         ServiceName::Cluster => {
             let bus = process.bus(roadstead_cluster::NAME, "bus");
             One::Cluster(cluster(process, bus, Links::default())?)
@@ -170,6 +196,7 @@ async fn operations(
     process: &Process,
     bus: &'static str,
     database: &'static str,
+    streams: Option<Arc<dyn AgentStreams>>,
 ) -> Result<roadstead_operations::Service> {
     let deps = roadstead_operations::Deps {
         bus: process.bus(roadstead_operations::NAME, bus),
@@ -180,6 +207,8 @@ async fn operations(
         metrics: process.metrics.clone(),
         readiness: process.readiness.clone(),
         settings: process.settings.clone(),
+        streams,
+        faults: roadstead_operations::Faults::default(),
     };
     roadstead_operations::build(deps).await.context("failed to build the operations service")
 }

@@ -4,6 +4,7 @@
 //! Read [`build`] for the wiring, `http` for the table of routes, `app` for what it does.
 
 mod app;
+mod audit;
 mod domain;
 mod http;
 mod kubernetes;
@@ -15,22 +16,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use roadstead_auth::mesh::MeshKey;
+use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_bus::Bus;
 use roadstead_http_kit::forward::Forward;
 use roadstead_http_kit::probes::{Probes, RenderMetrics, Version};
 use roadstead_http_kit::tls::Certificate;
 use roadstead_http_kit::{Front, Limiter, Listener, RouteRow, ServeOptions, bind, serve};
 use roadstead_kv::Kv;
+use roadstead_relay::{BodyStage, Cache, MeshHandovers, MeshStage};
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
 use roadstead_telemetry::Metrics;
 use rustls::ServerConfig;
 
-use crate::app::{App, Authentication, Cache, Refreshed, TokenKeys};
+use crate::app::{App, Authentication, Live, Refreshed, TokenKeys};
+use crate::audit::Audit;
 use crate::quotas::KvQuotas;
 
-pub use kubernetes::AgentStreams;
 pub use options::{KubernetesLink, Links, Options, PublicUrls};
+pub use roadstead_relay::{AgentStreams, Handovers};
 
 /// The name of the service: of its lines in the log.
 pub const NAME: &str = "cluster";
@@ -90,6 +94,8 @@ impl std::fmt::Debug for Service {
 /// Binds the doors. Nothing is served before [`Service::start`]. Needs a tokio runtime: the certificate is watched.
 pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
     let link = links.kubernetes.clone();
+    let bodies = bodies(&deps, links.bodies.clone())?;
+    let handovers = handovers(&deps, links.handovers.clone())?;
     let options = Options::of(&deps.settings, links);
     let tls = certificate(&options, &deps)?;
     let doors = bind_doors(&options, tls.as_ref())?;
@@ -131,7 +137,17 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
         authentication,
         agents: Cache::new(Arc::clone(&deps.clock), deps.tasks.clone()),
         figures: tokio::sync::Mutex::new(Refreshed::default()),
+        bodies,
+        handovers,
+        live: Live::new(&deps.tasks),
         forward: Forward::new(&options.user_url, client, deps.mesh_key.clone(), Arc::clone(&deps.clock)),
+        audit: Arc::new(Audit::open(
+            options.audit_spool.clone(),
+            options.audit_spool_limit,
+            deps.ids.clone(),
+            Arc::clone(&deps.clock),
+            &deps.tasks,
+        )),
         options,
     });
     let listeners = Mutex::new(Some(Listeners { doors, metrics }));
@@ -140,6 +156,45 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
         let _ = app.kubernetes.set(Arc::clone(&built.door));
     }
     Ok(Service { deps, app, keys, front, addresses, metrics_address, kubernetes, listeners })
+}
+
+/// Where manifests go: a call in one process, else over the mesh.
+fn bodies(deps: &Deps, link: Option<Arc<dyn BodyStage>>) -> anyhow::Result<Arc<dyn BodyStage>> {
+    if let Some(link) = link {
+        return Ok(link);
+    }
+    let Some(secret) = &deps.settings.mesh.secret else { return Ok(Arc::new(NoStage)) };
+    let tls = MeshTls::derive(secret).context("the mesh secret gives no certificates")?;
+    let (bus, clock, ids, tasks) = (deps.bus.clone(), Arc::clone(&deps.clock), deps.ids.clone(), deps.tasks.clone());
+    Ok(Arc::new(MeshStage::new(bus, clock, ids, tasks, &tls)))
+}
+
+/// Where requests go that must not ride a queue: a call in one process, else over the mesh.
+fn handovers(deps: &Deps, link: Option<Arc<dyn Handovers>>) -> anyhow::Result<Arc<dyn Handovers>> {
+    if let Some(link) = link {
+        return Ok(link);
+    }
+    let Some(secret) = &deps.settings.mesh.secret else { return Ok(Arc::new(NoStage)) };
+    let tls = MeshTls::derive(secret).context("the mesh secret gives no certificates")?;
+    let (bus, clock, ids, tasks) = (deps.bus.clone(), Arc::clone(&deps.clock), deps.ids.clone(), deps.tasks.clone());
+    Ok(Arc::new(MeshHandovers::new(bus, clock, ids, tasks, &tls)))
+}
+
+#[async_trait::async_trait]
+impl Handovers for NoStage {
+    async fn hand_over(&self, _: &'static str, _: bytes::Bytes, _: &str) -> roadstead_contracts::Result<Vec<u8>> {
+        Err(roadstead_contracts::Code::Unavailable.into())
+    }
+}
+
+/// A front door by itself has nobody who keeps manifests.
+struct NoStage;
+
+#[async_trait::async_trait]
+impl BodyStage for NoStage {
+    async fn stage(&self, _: bytes::Bytes) -> roadstead_contracts::Result<String> {
+        Err(roadstead_contracts::Code::Unavailable.into())
+    }
 }
 
 fn certificate(options: &Options, deps: &Deps) -> anyhow::Result<Option<ServerConfig>> {
@@ -189,6 +244,8 @@ impl Service {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(listeners) = listeners else { return Ok(()) };
         self.app.authentication.follow_events().await.context("failed to follow events about accounts")?;
+        self.app.live.follow_events(&self.deps.bus).await.context("failed to follow events about operations")?;
+        self.app.audit.relay(&self.deps.bus, self.deps.readiness.register("audit-spool"), &self.deps.tasks);
         Arc::clone(&self.keys).start(self.deps.readiness.register("token-keys"), &self.deps.tasks);
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         self.serve("cluster-http", listeners.doors, workers, false)?;
@@ -223,7 +280,7 @@ impl Service {
             if only_probes {
                 probes.add_to(roadstead_http_kit::Routes::new(front)).mount(config);
             } else {
-                http::table(front, &app.options, &probes).mount(config);
+                http::table(front, &app.options, &probes, Some(Arc::clone(&app.audit) as _)).mount(config);
             }
         })
         .with_context(|| format!("failed to serve {name}"))
@@ -263,7 +320,7 @@ pub fn routes(settings: &Settings) -> Vec<RouteRow> {
     });
     let options = Options::of(settings, Links::default());
     let probes = probes(&options, &Readiness::new(), &Metrics::new());
-    http::table(front, &options, &probes).rows().to_vec()
+    http::table(front, &options, &probes, None).rows().to_vec()
 }
 
 /// The description of the routes that this service answers itself.

@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use roadstead_contracts::names::ClusterName;
+use roadstead_contracts::operation::BODY_MAX;
 use roadstead_http_kit::tls::Files;
-use roadstead_http_kit::{Limits, RateSettings};
+use roadstead_http_kit::{Limits, LongBodies, RateSettings};
+use roadstead_relay::{AgentStreams, BodyStage, Handovers};
 use roadstead_runtime::Secret;
 use roadstead_runtime::config::{JwtAlgorithm, Settings};
 
-use crate::kubernetes::AgentStreams;
+/// Ends of the paths that take manifests.
+const MANIFEST_ROUTES: [&str; 3] = ["/manifests", "/operations", "/rollouts"];
+/// What a form or JSON adds to manifests: escapes of a text of ordinary lines, boundaries, names of files.
+const FORM_MAX: usize = 1024 * 1024;
 
 /// Addresses that are known only once the other services of the process are bound.
 #[derive(Clone, Default)]
@@ -25,6 +30,10 @@ pub struct Links {
     /// The Kubernetes door of a hub in one process. A mesh has none of these: it takes the settings' certificate, and
     /// streams over the mesh.
     pub kubernetes: Option<KubernetesLink>,
+    /// Keeps the manifests of operations, in one process. A mesh has none: they go over the mesh.
+    pub bodies: Option<Arc<dyn BodyStage>>,
+    /// Takes what must not ride a queue to onboarding, in one process. A mesh has none: it goes over the mesh.
+    pub handovers: Option<Arc<dyn Handovers>>,
 }
 
 /// What the Kubernetes door of a hub in one process is made with.
@@ -46,6 +55,9 @@ impl fmt::Debug for Links {
             .finish_non_exhaustive()
     }
 }
+
+/// Folder of the audit trail's records in the data folder, when the settings name none.
+const AUDIT_SPOOL: &str = "audit-spool";
 
 /// The service's options.
 #[derive(Debug, Clone)]
@@ -100,6 +112,10 @@ pub struct Options {
     pub kubernetes_authority: Option<PathBuf>,
     /// How long a question to an agent may take.
     pub agent_deadline: Duration,
+    /// Where records of the audit trail wait for the user service.
+    pub audit_spool: PathBuf,
+    /// Most bytes there.
+    pub audit_spool_limit: usize,
     /// How long running requests may take after a stop signal.
     pub grace: Duration,
 }
@@ -136,7 +152,12 @@ impl Options {
             generate_agent_id_per_minute: rates.generate_agent_id_per_minute,
             onboard_per_minute: rates.onboard_per_minute,
             trusted_proxies: server.trusted_proxies.clone(),
-            limits: Limits { body: server.body_limit.0, body_time: server.read_timeout, ..Limits::default() },
+            limits: Limits {
+                body: server.body_limit.0,
+                body_time: server.read_timeout,
+                long: LongBodies { ends: &MANIFEST_ROUTES, body: BODY_MAX + FORM_MAX },
+                ..Limits::default()
+            },
             kubernetes_host: server.kubernetes_host.unwrap_or(server.host),
             kubernetes_port: server.kubernetes_port,
             kubernetes_url: server.kubernetes_public_url.clone(),
@@ -149,6 +170,8 @@ impl Options {
             },
             kubernetes_authority: settings.tls.kubernetes_ca_file.clone(),
             agent_deadline: settings.agents.request_timeout,
+            audit_spool: settings.audit.spool_dir.clone().unwrap_or_else(|| settings.data_dir.join(AUDIT_SPOOL)),
+            audit_spool_limit: settings.audit.spool_limit.0,
             grace: server.shutdown_grace,
         }
     }

@@ -28,18 +28,38 @@ pub(crate) const CONNECT_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const BEAT_STORE_EVERY: TimeDelta = TimeDelta::seconds(9);
 /// Requests to one agent at once; more are told `agent_busy`.
 pub(crate) const AGENT_IN_FLIGHT: u32 = 64;
+/// Bytes of a recorded session that are read at once: small things that somebody waits for.
+pub(crate) const RECORDING_CHUNK: usize = 16 * 1024;
+/// Text of a recording that is kept in one row.
+pub(crate) const RECORDING_PART: usize = 64 * 1024;
+/// What a recorded session said is stored at the latest after this.
+pub(crate) const RECORDING_FLUSH: Duration = Duration::from_secs(1);
+/// How often recordings that are over are looked for.
+pub(crate) const RECORDINGS_PRUNE: Duration = Duration::from_secs(600);
+/// How long the body of a request that is handed over may take.
+pub(crate) const CALL_BODY_WAIT: Duration = Duration::from_secs(10);
+/// How long a replica may host a cluster before it must have said again that it does.
+pub(crate) const HOST_LEASE: Duration = Duration::from_secs(6);
+/// How often it says so, and looks for clusters that nobody hosts: another one is there 8 s after its death, at most.
+pub(crate) const HOST_LOOK: Duration = Duration::from_millis(1_500);
+/// This long before its lease ends it stops by itself.
+pub(crate) const HOST_STOP_BEFORE: Duration = Duration::from_secs(1);
+/// Clusters taken at one look: several replicas share what a dead one leaves.
+pub(crate) const HOST_TAKE: i64 = 16;
+/// A cluster whose credentials do not open is tried again after this long.
+pub(crate) const HOST_AGAIN: Duration = Duration::from_secs(30);
+/// Most requests a second to one cluster: what seed 003 says a client of it does.
+pub(crate) const QPS_MAX: f64 = 1_000.0;
+/// Most at once.
+pub(crate) const BURST_MAX: u32 = 10_000;
+/// Longest wait for an answer of a cluster's API to begin: API servers end what takes longer by themselves.
+pub(crate) const TIMEOUT_SECONDS_MAX: u32 = 300;
 /// Streams to one agent at once, of all callers: what the agent itself takes.
 pub(crate) const AGENT_STREAMS: usize = 2_048;
 /// How long a caller waits for an agent that is just coming back: a redial with back-off takes about two seconds.
 pub(crate) const RECONNECT_WAIT: Duration = Duration::from_secs(5);
 /// When a caller should look for such an agent again.
 pub(crate) const COME_BACK_SECONDS: u32 = 1;
-/// Connections of other members of the mesh: each front door holds a few.
-pub(crate) const RELAY_CONNECTIONS: usize = 1_024;
-/// Longest handshake of such a connection.
-pub(crate) const RELAY_HANDSHAKE: Duration = Duration::from_secs(10);
-/// Pause when no connection can be accepted: out of descriptors, some will come free.
-pub(crate) const RELAY_PAUSE: Duration = Duration::from_millis(100);
 /// Sessions taken back in one statement.
 pub(crate) const RECLAIM_ROWS: usize = 1_000;
 /// Receipts of changes are kept this long: longer than any message lives on a queue.

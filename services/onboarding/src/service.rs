@@ -4,27 +4,36 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::mesh_tls::MeshTls;
-use roadstead_bus::Bus;
+use roadstead_bus::{Bus, CallContext};
 use roadstead_contracts::identity::Principal;
-use roadstead_contracts::message::Cluster;
+use roadstead_contracts::message::{Cluster, RecordAudit};
 use roadstead_contracts::names::ClusterName;
 use roadstead_http_kit::tls::{Certificate, Files};
 use roadstead_kv::Kv;
 use roadstead_runtime::config::Settings;
+use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
+use roadstead_seal::Sealer;
+use roadstead_store::audit::Trail;
 use roadstead_store::{Opened, OutboxRelay};
 use roadstead_telemetry::Metrics;
 use tokio::net::TcpListener;
 
 use crate::app::App;
 use crate::drain::drain_when_stopping;
+use crate::hosting::keep_hosting;
 use crate::http::Door;
+use crate::recording::prune_recordings;
 use crate::session::{Keys, Presence, PresenceQueue, Registry, keep_keys, keep_replica, refresh, write_presence};
 use crate::store::Store;
+
+/// How long the user service may take to chain a batch of records.
+const AUDIT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the service is given.
 #[derive(Clone)]
@@ -85,6 +94,10 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let Deps { bus, database, kv, clock, ids, tasks, metrics, readiness, mesh_key: _, settings } = deps;
     let migrator = roadstead_store::migrations!("onboarding");
     migrator.up(&database).await.context("failed to bring the onboarding database up to date")?;
+    let sealer = Sealer::open(&settings.seal, crate::NAME).context("failed to open the keys that seal credentials")?;
+    roadstead_store::seal::guard(&database, &sealer).await.context("the onboarding database has other keys")?;
+    sealer.watch(&tasks);
+    let outgoing = Policy::of(!database.is_shared(), &settings.outgoing.allow);
     let store: Arc<dyn Store> = roadstead_store::share!(database => dyn Store);
     let server = &settings.server;
     let listener = TcpListener::bind((server.agent_host, server.agent_port))
@@ -102,7 +115,10 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     };
     let relay = if database.is_shared() { relay_listener(&settings).await? } else { None };
     let replica_address = match &relay {
-        Some((listener, _)) => Some(crate::relay::advertised(&settings, listener.local_addr()?).await?),
+        Some((listener, _)) => Some({
+            let named = settings.server.replica_address.as_deref();
+            roadstead_relay::advertised(&settings, named, "server.replica_address", listener.local_addr()?).await?
+        }),
         None => None,
     };
     let (presence, queue) = Presence::new(Arc::clone(&clock));
@@ -110,6 +126,7 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let app = Arc::new(App {
         store,
         relay: OutboxRelay::new(database.clone(), Arc::clone(&clock)),
+        trail: Trail::new(database.clone(), Arc::clone(&clock), ids.clone()),
         bus,
         kv,
         clock,
@@ -121,6 +138,9 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
         replica_address,
         sessions: Registry::new(),
         presence,
+        sealer,
+        outgoing,
+        hosting: tokio::sync::Notify::new(),
         keys: Keys::default(),
         keys_ready: readiness.register("identity_keys"),
     });
@@ -191,9 +211,16 @@ impl Service {
             let bus = bus.clone();
             async move { bus.emit(&event).await }
         });
+        let (bus, ids) = (app.bus.clone(), app.ids.clone());
+        app.trail.start(tasks, move |records| {
+            let (bus, context) = (bus.clone(), CallContext::new(AUDIT_DEADLINE, ids.uuid().to_string()));
+            async move { bus.call(&RecordAudit { records }, &context).await.map(drop) }
+        });
         tasks.spawn("replica", keep_replica(Arc::clone(app)));
         tasks.spawn("identity-keys", keep_keys(Arc::clone(app)));
         tasks.spawn("drain", drain_when_stopping(Arc::clone(app)));
+        tasks.spawn("hosting", keep_hosting(Arc::clone(app)));
+        tasks.spawn("recordings", prune_recordings(Arc::clone(app)));
         crate::bus::serve(app).await.context("failed to open the queue doors")?;
         if let Some((listener, tls)) = relay {
             tasks.spawn("relay", crate::relay::serve(Arc::clone(app), listener, tls));

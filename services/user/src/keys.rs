@@ -1,9 +1,9 @@
 //! The service's keys, ready for use: read from the key file, read again when it changes, changed over to a new key when
 //! its time has come.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, TimeDelta, Utc};
+use roadstead_auth::ed25519::PrivateKey;
 use roadstead_auth::identity::SigningKeys;
 use roadstead_auth::jwt::{KeySet, Signer, Verifier};
 use roadstead_auth::keyfile::{FILE_MAX, KeyFile, Pepper};
 use roadstead_auth::token;
 use roadstead_contracts::message::IdentityKeySet;
 use roadstead_runtime::{OnFailure, Secret, SharedClock, Tasks};
+use tempfile::NamedTempFile;
 
 use crate::options::Options;
 
@@ -82,6 +84,11 @@ impl Keys {
     /// The keys of the moment.
     pub fn now(&self) -> Arc<Loaded> {
         self.loaded.load_full()
+    }
+
+    /// The key that signs the audit trail's checkpoints when the settings name none.
+    pub fn checkpoint_key(&self) -> Result<PrivateKey> {
+        Ok(self.pepper.checkpoint_key()?)
     }
 
     /// Seals a digest for the database.
@@ -198,26 +205,48 @@ fn read_or_make(path: &Path, now: DateTime<Utc>) -> Result<Secret> {
 
 /// Makes the file whole or not at all, and never over another one.
 fn make(path: &Path, text: &Secret) -> io::Result<()> {
-    let written = write_beside(path, text)?;
-    let linked = fs::hard_link(&written, path);
-    fs::remove_file(&written)?;
-    linked
+    write_beside(path, text)?.persist_noclobber(path).map(drop).map_err(|fault| fault.error)
 }
 
 /// Replaces the file in one step.
 fn replace(path: &Path, text: &Secret) -> Result<()> {
     let context = || format!("failed to replace the key file {}", path.display());
-    let written = write_beside(path, text).with_context(context)?;
-    fs::rename(written, path).with_context(context)
+    write_beside(path, text).with_context(context)?.persist(path).map(drop).with_context(context)
 }
 
-fn write_beside(path: &Path, text: &Secret) -> io::Result<PathBuf> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+/// A file of its own, readable by nobody else: replicas that begin together may share a folder and, in containers, a process id.
+fn write_beside(path: &Path, text: &Secret) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut file = NamedTempFile::new_in(folder)?;
     file.write_all(text.expose().as_bytes())?;
-    file.sync_all()?;
-    Ok(beside)
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Barrier;
+
+    use roadstead_runtime::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn regression_replicas_that_begin_together_have_one_key_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let (begin, now) = (Barrier::new(8), SystemClock::shared().now());
+        let texts: BTreeSet<String> = std::thread::scope(|scope| {
+            let one = || {
+                begin.wait();
+                read_or_make(&path, now).unwrap().expose().to_owned()
+            };
+            let made: Vec<_> = (0..8).map(|_| scope.spawn(one)).collect();
+            made.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(texts.len(), 1, "every one reads the same keys");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
 }

@@ -9,6 +9,7 @@ mod bus;
 pub mod domain;
 mod http;
 pub mod keys;
+mod oidc;
 pub mod options;
 mod service;
 pub mod store;

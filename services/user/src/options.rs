@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use roadstead_contracts::identity::Role;
 use roadstead_runtime::Secret;
-use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Registration, Settings};
+use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Leaked, Registration, Settings};
 
 use crate::domain::PasswordPolicy;
 
@@ -37,6 +37,10 @@ pub struct Options {
     pub access_lifetime: Duration,
     /// Life of a refresh token.
     pub refresh_lifetime: Duration,
+    /// Whether browsers reach the hub by TLS, as far as the settings tell.
+    pub by_tls: bool,
+    /// Address of the hub as its clients know it.
+    pub public_url: Option<String>,
     /// Whether people log in with a password at all.
     pub password_login: bool,
     /// What a password must be.
@@ -61,6 +65,8 @@ pub struct Options {
     pub body_limit: usize,
     /// How long a request's head and its body may take each.
     pub read_timeout: Duration,
+    /// How the audit trail is kept.
+    pub audit: roadstead_runtime::config::Audit,
     /// How long running requests may take after a stop signal.
     pub grace: Duration,
     /// Whether `/metrics` is served.
@@ -83,6 +89,9 @@ impl Options {
             audience: jwt.audience.clone(),
             access_lifetime: jwt.expiration,
             refresh_lifetime: jwt.refresh_expiration,
+            by_tls: settings.tls.enabled
+                || settings.server.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+            public_url: settings.server.public_url.clone(),
             password_login: rules.enabled,
             password: PasswordPolicy {
                 min_length: rules.min_length,
@@ -90,6 +99,7 @@ impl Options {
                 lowercase: rules.require_lowercase,
                 numbers: rules.require_numbers,
                 special: rules.require_special_chars,
+                refuse_leaked: rules.refuse_leaked == Leaked::Refuse,
             },
             bootstrap_token: settings.auth.bootstrap_token.clone(),
             registration_open: settings.user.registration == Registration::Open,
@@ -106,6 +116,7 @@ impl Options {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             body_limit: settings.server.body_limit.0,
             read_timeout: settings.server.read_timeout,
+            audit: settings.audit.clone(),
             grace: settings.server.shutdown_grace,
             metrics: settings.metrics.enabled,
         }

@@ -4,18 +4,26 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
+use roadstead_auth::audit::CheckpointKey;
+use roadstead_auth::ed25519::PrivateKey;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::password::Hasher;
 use roadstead_bus::Bus;
+use roadstead_contracts::message::RecordAudit;
 use roadstead_http_kit::Listener;
 use roadstead_kv::Kv;
 use roadstead_runtime::config::Settings;
-use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
+use roadstead_runtime::outgoing::Policy;
+use roadstead_runtime::{Ids, Readiness, Secret, SharedClock, Tasks};
+use roadstead_seal::Sealer;
+use roadstead_store::audit::Trail;
 use roadstead_store::{Opened, OutboxRelay};
 use roadstead_telemetry::Metrics;
 
 use crate::app::{App, FirstStart, Parts};
+use crate::domain::ProviderSettings;
 use crate::keys::Keys;
+use crate::oidc::Providers;
 use crate::options::Options;
 use crate::store::Store;
 use crate::{bus, http};
@@ -69,21 +77,40 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let store: Arc<dyn Store> = roadstead_store::share!(deps.database => dyn Store);
     let keys = Arc::new(Keys::open(&options, deps.clock.now()).await?);
     check_root(store.as_ref(), &keys, &options).await?;
+    let checkpoint_key = checkpoint_key(&keys, &options)?;
     let outbox = OutboxRelay::new(deps.database.clone(), SharedClock::clone(&deps.clock));
     let listener = Listener { socket: roadstead_http_kit::bind(&options.host.to_string(), options.port)?, tls: None };
     let address = listener.address().context("the listener has no address")?;
+    let policy = Policy::of(deps.settings.rabbitmq.url.is_none(), &deps.settings.outgoing.allow);
+    let providers = ProviderSettings::all(&deps.settings).context("the identity providers cannot be used")?;
+    let providers = Providers::new(providers, &policy, &deps.clock)?;
+    let sealer = Sealer::open(&deps.settings.seal, crate::NAME).context("failed to open the keys that seal secrets")?;
+    roadstead_store::seal::guard(&deps.database, &sealer).await.context("the user database has other keys")?;
+    sealer.watch(&deps.tasks);
     let app = Arc::new(App::new(Parts {
         store,
         kv: Arc::clone(&deps.kv),
         keys,
         options,
+        providers,
+        sealer,
         clock: SharedClock::clone(&deps.clock),
         ids: deps.ids.clone(),
         hasher: Hasher::new()?,
         outbox: outbox.clone(),
+        trail: Trail::new(deps.database.clone(), SharedClock::clone(&deps.clock), deps.ids.clone()),
+        checkpoint_key,
         metrics: deps.metrics.clone(),
     }));
     Ok(Service { deps, app, outbox, address, listener: Mutex::new(Some(listener)) })
+}
+
+/// The key that signs the audit trail's checkpoints: the file that the settings name, or one that follows from the keys.
+fn checkpoint_key(keys: &Keys, options: &Options) -> anyhow::Result<CheckpointKey> {
+    let Some(path) = &options.audit.checkpoint_key_file else { return Ok(CheckpointKey::new(keys.checkpoint_key()?)) };
+    let context = || format!("failed to read the key of audit checkpoints from {}", path.display());
+    let pem = Secret::new(std::fs::read_to_string(path).with_context(context)?);
+    Ok(CheckpointKey::new(PrivateKey::from_pem(pem.expose()).with_context(context)?))
 }
 
 /// A replica with a key file of its own would sign what agents refuse and refuse every stored key: it must not start.
@@ -118,8 +145,19 @@ impl Service {
         self.app.keys.watch(SharedClock::clone(clock), tasks);
         self.app.keep_last_used(tasks);
         self.app.keep_pruning(tasks);
+        self.app.keep_audit(tasks);
+        let app = Arc::clone(&self.app);
+        self.app.trail.start(tasks, move |records| {
+            let app = Arc::clone(&app);
+            async move { app.record_audit(&RecordAudit { records }).await.map(|_| ()) }
+        });
         bus::serve(&self.app, bus).await.context("failed to open the queue doors")?;
         http::serve(&self.deps, &self.app, listener).context("failed to serve the HTTP door")
+    }
+
+    /// Removes rows of the audit trail that are older than the settings keep; done by itself every hour.
+    pub async fn prune_audit(&self) -> roadstead_contracts::Result<u64> {
+        self.app.prune_audit().await
     }
 
     /// Makes the account `owner` with a password and an API key to be shown once; `None` when there is an admin.

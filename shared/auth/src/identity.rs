@@ -3,13 +3,15 @@
 //! Agents pin the root's public key when they are enrolled. The keys that sign identities come as a set that the root
 //! has signed; the newest set wins, an older one is never taken back.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::Algorithm;
 use roadstead_contracts::agent::IdentityClaims;
-use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::ids::{ClusterId, OperationId};
+use roadstead_contracts::operation::{OperationClaims, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::ed25519::{PrivateKey, PublicKey};
@@ -18,6 +20,11 @@ use crate::{Error, Result, jws};
 
 /// Longest life of an identity, seconds.
 pub const LIFETIME_MAX_SECONDS: i64 = 60;
+/// Longest time an order for an operation is good for, seconds: an agent that lost its stream goes on by itself, and asks
+/// nobody while it does.
+pub const ORDER_LIFETIME_MAX_SECONDS: i64 = 15 * 60;
+/// `typ` of an order's header.
+const ORDER_TYP: &str = "roadstead-operation+jwt";
 /// `typ` of an identity's header.
 const IDENTITY_TYP: &str = "roadstead-identity+jwt";
 /// `typ` of a key set's header.
@@ -77,6 +84,35 @@ impl SigningKeys {
     pub fn sign(&self, claims: &IdentityClaims) -> Result<String> {
         jws::sign(Algorithm::EdDSA, IDENTITY_TYP, Some(self.current.kid()), self.current.encoding(), claims)
     }
+
+    /// Signs an order for an operation.
+    pub fn sign_operation(&self, claims: &OperationClaims) -> Result<String> {
+        jws::sign(Algorithm::EdDSA, ORDER_TYP, Some(self.current.kid()), self.current.encoding(), claims)
+    }
+}
+
+/// What an order is signed over: the work as JSON, a line feed, and the digest of the body. The JSON is that of this crate's
+/// own types, so that both sides, which read the work into them, write the same text.
+pub fn operation_digest(work: &Work, body_sha256: &str) -> Result<String> {
+    let mut text = serde_json::to_vec(work).map_err(|_| Error::Invalid)?;
+    text.push(b'\n');
+    text.extend_from_slice(body_sha256.as_bytes());
+    Ok(crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref()))
+}
+
+/// What an agent was asked to do, to compare with an order.
+#[derive(Debug, Clone, Copy)]
+pub struct OrderedRun<'a> {
+    /// The cluster that the agent serves.
+    pub cluster: ClusterId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The attempt.
+    pub epoch: i64,
+    /// The work.
+    pub work: &'a Work,
+    /// SHA-256 of the body, hex.
+    pub body_sha256: &'a str,
 }
 
 /// Checks identities: the agent's side.
@@ -90,6 +126,40 @@ pub struct Verifier {
 struct Known {
     issued_at: i64,
     keys: KeySet,
+    /// Identities whose signature was found good with these keys. The hub sends one for up to a minute with every request of
+    /// a person, and checking its signature was a third of what a request costs an agent. It goes when the keys go.
+    seen: Mutex<HashMap<String, Arc<IdentityClaims>>>,
+}
+
+/// Most identities that are remembered: people at work in one cluster within a minute.
+const SEEN_MAX: usize = 256;
+/// Longest identity that is remembered, bytes: one with every role has some 500.
+const SEEN_LENGTH_MAX: usize = 2 * 1024;
+
+impl Known {
+    /// The claims of an identity with a good signature. Time and cluster are not looked at.
+    fn identity(&self, assertion: &str, now: DateTime<Utc>) -> Result<Arc<IdentityClaims>> {
+        if let Some(claims) = self.seen().get(assertion) {
+            return Ok(Arc::clone(claims));
+        }
+        let claims: IdentityClaims = jws::verify(assertion, Algorithm::EdDSA, IDENTITY_TYP, |kid| self.keys.find(kid))?;
+        let claims = Arc::new(claims);
+        if assertion.len() <= SEEN_LENGTH_MAX {
+            let mut seen = self.seen();
+            if seen.len() >= SEEN_MAX {
+                seen.retain(|_, claims| claims.exp > now.timestamp());
+            }
+            if seen.len() >= SEEN_MAX {
+                seen.clear();
+            }
+            seen.insert(assertion.to_owned(), Arc::clone(&claims));
+        }
+        Ok(claims)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<String, Arc<IdentityClaims>>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Verifier {
@@ -115,14 +185,29 @@ impl Verifier {
         if keys == KeySet::default() {
             return Err(Error::Invalid);
         }
-        self.known.store(Arc::new(Known { issued_at: claims.iat, keys }));
+        self.known.store(Arc::new(Known { issued_at: claims.iat, keys, seen: Mutex::default() }));
         Ok(())
     }
 
-    /// Checks an identity for this cluster at this time.
+    /// Checks that an order is for this run, at this time.
+    pub fn verify_operation(&self, order: &str, run: OrderedRun<'_>, now: DateTime<Utc>) -> Result<OperationClaims> {
+        let claims: OperationClaims =
+            jws::verify(order, Algorithm::EdDSA, ORDER_TYP, |kid| self.known.load().keys.find(kid))?;
+        let same = claims.aud == run.cluster.to_string()
+            && claims.operation == run.operation.to_string()
+            && claims.epoch == run.epoch
+            && claims.digest == operation_digest(run.work, run.body_sha256)?;
+        if !same || claims.exp.saturating_sub(claims.iat) > ORDER_LIFETIME_MAX_SECONDS {
+            return Err(Error::Invalid);
+        }
+        jws::in_time(now.timestamp(), claims.iat, claims.iat, claims.exp)?;
+        Ok(claims)
+    }
+
+    /// Checks an identity for this cluster at this time. The signature of one that was seen before is not checked again while the
+    /// keys stay the same; cluster and time are.
     pub fn verify(&self, assertion: &str, cluster_id: ClusterId, now: DateTime<Utc>) -> Result<IdentityClaims> {
-        let claims: IdentityClaims =
-            jws::verify(assertion, Algorithm::EdDSA, IDENTITY_TYP, |kid| self.known.load().keys.find(kid))?;
+        let claims = self.known.load().identity(assertion, now)?;
         if claims.aud != cluster_id.to_string() {
             return Err(Error::Invalid);
         }
@@ -131,6 +216,6 @@ impl Verifier {
             return Err(Error::Invalid);
         }
         jws::in_time(now.timestamp(), claims.iat, claims.iat, claims.exp)?;
-        Ok(claims)
+        Ok(Arc::unwrap_or_clone(claims))
     }
 }

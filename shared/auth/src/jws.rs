@@ -42,18 +42,11 @@ pub(crate) fn verify<T: DeserializeOwned + Clone>(
     if header.alg != algorithm || header.typ.as_deref() != Some(typ) {
         return Err(Error::Invalid);
     }
-    // A key or an address of one in the header is the sender's choice; `crit` asks for what we do not know (RFC 7515).
-    let brings_key = header.jwk.is_some()
-        || header.jku.is_some()
-        || header.x5u.is_some()
-        || header.x5c.is_some()
-        || header.crit.is_some()
-        || header.zip.is_some()
-        || header.enc.is_some();
+    brings_nothing(&header)?;
     let odd_kid = header.kid.as_deref().is_some_and(|kid| {
         kid.len() > KID_MAX || !kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     });
-    if brings_key || odd_kid {
+    if odd_kid {
         return Err(Error::Invalid);
     }
     let key = find(header.kid.as_deref())?;
@@ -64,6 +57,18 @@ pub(crate) fn verify<T: DeserializeOwned + Clone>(
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
     jsonwebtoken::decode::<T>(token, &key, &validation).map(|data| data.claims).map_err(|_| Error::Invalid)
+}
+
+/// A key or an address of one in the header is the sender's choice; `crit` asks for what we do not know (RFC 7515).
+pub(crate) fn brings_nothing(header: &Header) -> Result<()> {
+    let brings = header.jwk.is_some()
+        || header.jku.is_some()
+        || header.x5u.is_some()
+        || header.x5c.is_some()
+        || header.crit.is_some()
+        || header.zip.is_some()
+        || header.enc.is_some();
+    if brings { Err(Error::Invalid) } else { Ok(()) }
 }
 
 /// Whether now lies in the times of a token, give or take [`LEEWAY_SECONDS`].

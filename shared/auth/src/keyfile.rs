@@ -70,6 +70,14 @@ impl Pepper {
         Ok(Self(Zeroizing::new(bytes)))
     }
 
+    /// The key that signs the audit trail's checkpoints, when the settings name none: it follows from the pepper, so every
+    /// replica has it and it stays the same in the life of the hub.
+    pub fn checkpoint_key(&self) -> Result<PrivateKey> {
+        let mut state = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).map_err(|_| Error::BadKey("the pepper"))?;
+        state.update(b"roadstead audit checkpoint key 1");
+        PrivateKey::from_seed(&state.finalize().into_bytes())
+    }
+
     /// HMAC-SHA256 of a digest, lower-case hex: what is stored.
     pub fn seal(&self, digest: &str) -> Result<String> {
         let mut state = Hmac::<Sha256>::new_from_slice(self.0.as_slice()).map_err(|_| Error::BadKey("the pepper"))?;

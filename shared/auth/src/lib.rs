@@ -1,11 +1,13 @@
 //! Proofs of identity: passwords ([`password`]), API keys and other two-part secrets ([`token`]), access tokens
-//! ([`jwt`]), identities signed for clusters ([`identity`]), the agents' key pairs ([`agent_key`]), and the signature
-//! that services put on what they say to each other ([`mesh`]). [`keyfile`] is where the private keys live.
+//! ([`jwt`]), identities signed for clusters ([`identity`]), the agents' key pairs ([`agent_key`]), tokens of identity
+//! providers ([`oidc`]), and the signature that services put on what they say to each other ([`mesh`]). [`keyfile`] is
+//! where the private keys live.
 //!
 //! Pure: time, ids and keys come in as parameters, nothing here does I/O. What an identity may do is not decided here
 //! but by `contracts::identity` and the services.
 
 pub mod agent_key;
+pub mod audit;
 pub mod authority;
 pub mod ed25519;
 mod error;
@@ -16,7 +18,9 @@ pub mod jwt;
 pub mod keyfile;
 pub mod mesh;
 pub mod mesh_tls;
+pub mod oidc;
 pub mod password;
 pub mod token;
+pub mod totp;
 
 pub use error::{Error, Result};

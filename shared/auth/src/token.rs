@@ -32,6 +32,8 @@ pub enum Kind {
     Join,
     /// `rsr_`: a refresh token.
     Refresh,
+    /// `rsp_`: a link to set a new password.
+    PasswordReset,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::ApiKey => "rsk",
             Self::Join => "rsj",
             Self::Refresh => "rsr",
+            Self::PasswordReset => "rsp",
         }
     }
 }
@@ -186,7 +189,7 @@ mod tests {
     proptest! {
         #[test]
         fn garbage_does_not_panic(text in "\\PC{0,120}") {
-            for kind in [Kind::ApiKey, Kind::Join, Kind::Refresh] {
+            for kind in [Kind::ApiKey, Kind::Join, Kind::Refresh, Kind::PasswordReset] {
                 let _ = parse(kind, &text);
             }
             let _ = api_key_proof(&text);

@@ -4,7 +4,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use roadstead_contracts::message::Request;
-use roadstead_contracts::queue::QueueKind;
 use roadstead_contracts::{Code, Error};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -93,7 +92,7 @@ impl Bus {
         message.reply_to = Some(reply_queue.to_string());
         message.correlation_id = Some(message.id.clone());
         message.expires_in = Some(deadline);
-        message.persistent = R::QUEUE.kind == QueueKind::Change && queue == R::QUEUE.requests;
+        message.persistent = R::QUEUE.kind.carries_changes() && queue == R::QUEUE.requests;
         message.headers.insert(header::REQUEST.to_owned(), context.request_id.clone());
         if let Some(trace) = &context.traceparent {
             message.headers.insert(header::TRACE.to_owned(), trace.clone());

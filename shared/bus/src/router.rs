@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use roadstead_contracts::message::Request;
-use roadstead_contracts::queue::{OPEN_TO_PEERS, Queue, QueueKind};
+use roadstead_contracts::queue::{OPEN_TO_PEERS, Queue};
 use tokio::time::Instant;
 
 use crate::call::Outcome;
@@ -149,7 +149,7 @@ impl Router {
 
     /// Whether its messages change something.
     pub(crate) fn changes(&self) -> bool {
-        matches!(self.source, Source::Shared(Queue { kind: QueueKind::Change, .. }))
+        matches!(&self.source, Source::Shared(queue) if queue.kind.carries_changes())
     }
 
     fn peer_queue(&self) -> Option<&Queue> {

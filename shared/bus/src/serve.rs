@@ -179,9 +179,15 @@ impl Server {
         let Some((peers, results, request)) = admitted else {
             return self.dead_letter(delivery, reason::UNAUTHENTICATED);
         };
-        let Ok(reply) = tokio::time::timeout(PEER_DEADLINE, peers.run(request)).await else {
-            self.bus.count(Count::Expired, "peer");
-            return self.dead_letter(delivery, reason::EXPIRED);
+        let reply = if self.router.changes() {
+            // Never dropped half-way.
+            peers.run(request).await
+        } else {
+            let Ok(reply) = tokio::time::timeout(PEER_DEADLINE, peers.run(request)).await else {
+                self.bus.count(Count::Expired, "peer");
+                return self.dead_letter(delivery, reason::EXPIRED);
+            };
+            reply
         };
         if let Some(why) = reply.dead_letter {
             return self.dead_letter(delivery, why);

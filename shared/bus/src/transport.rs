@@ -94,7 +94,7 @@ pub enum Shape {
 impl From<QueueKind> for Shape {
     fn from(kind: QueueKind) -> Self {
         match kind {
-            QueueKind::Seed => Self::Seed,
+            QueueKind::Seed | QueueKind::SeedChange => Self::Seed,
             QueueKind::Lookup => Self::Lookup,
             QueueKind::Change => Self::Change,
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ClusterId;
-use crate::message::{ClusterFacts, RightsProfile};
-use crate::names::{ClusterName, Labels};
+use crate::message::{ClusterFacts, RightsProfile, SessionFacts};
+use crate::names::{ClusterName, Labels, Namespace};
 
 /// Path of the enrolment call on the agents' door.
 pub const ENROL_PATH: &str = "/agent/v1/enrol";
@@ -53,6 +53,9 @@ pub struct Enrolled {
     pub identity_root: String,
     /// Rights profile.
     pub profile: RightsProfile,
+    /// Namespaces of that profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Namespace>,
 }
 
 /// Claims of the assertion an agent signs for each dial (EdDSA JWT, header `Authorization: Bearer`).
@@ -85,6 +88,9 @@ pub struct IdentityClaims {
     pub iat: i64,
     /// At most a minute after `iat`.
     pub exp: i64,
+    /// Who acts as `sub`, with the right to (`clusters:impersonate`). The roles are then what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
 }
 
 /// A control message inside the tunnel.
@@ -146,6 +152,20 @@ pub struct RelayHead {
     pub interactive: bool,
     /// What the agent is given.
     pub head: StreamHead,
+    /// Of a session in a container, which onboarding may have to record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionFacts>,
+}
+
+/// Head of a stream between two members of the mesh that carries a [`crate::message::Handover`]. JSON. Behind it comes the
+/// request; back come [`RELAY_OPEN`] and a [`VerbAnswer`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayCall {
+    /// [`crate::message::Handover::VERB`].
+    pub call: String,
+    /// Request id, for both logs.
+    pub request_id: String,
 }
 
 /// The stream to the agent is open.

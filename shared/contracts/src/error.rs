@@ -56,6 +56,18 @@ codes! {
     InvalidLogin = 401 "invalid_login" "Incorrect username or password";
     /// A refresh token was used a second time; its session has been revoked.
     TokenReuse = 401 "token_reuse" "Refresh token used twice";
+    /// A login through an identity provider did not hold: its state, its code or its token.
+    LoginRefused = 401 "login_refused" "Login refused";
+    /// The password was right and a second factor is asked for.
+    SecondFactorRequired = 401 "second_factor_required" "Second factor required";
+    /// Somebody is still to approve a login on another device; ask again later.
+    AuthorizationPending = 400 "authorization_pending" "Authorization pending";
+    /// The identity provider knows the person; no account here may be used for it.
+    AccountNotLinked = 403 "account_not_linked" "Account not linked";
+    /// A change that a browser sends with a cookie came from another site.
+    CrossSite = 403 "cross_site" "Cross-site request refused";
+    /// The API key may not be used from this address.
+    SourceNotAllowed = 403 "source_not_allowed" "Source not allowed";
     /// The caller is known and may not do this.
     Forbidden = 403 "forbidden" "Insufficient permissions";
     /// Giving away more than one has.
@@ -70,6 +82,16 @@ codes! {
     RequestTimeout = 408 "request_timeout" "Request timed out";
     /// The name or state is taken.
     Conflict = 409 "conflict" "Conflict";
+    /// The operation has ended: it can be neither cancelled nor changed.
+    OperationTerminal = 409 "operation_terminal" "Operation has ended";
+    /// The same idempotency key came with another request.
+    IdempotencyMismatch = 422 "idempotency_mismatch" "Idempotency key used for another request";
+    /// The account that made the operation may not do it any more.
+    PermissionRevoked = 403 "permission_revoked" "Permission revoked";
+    /// Another manager owns fields that the manifest sets; the detail names it and them.
+    ApplyConflict = 409 "apply_conflict" "Apply conflict";
+    /// A later attempt of the operation is known.
+    StaleEpoch = 409 "stale_epoch" "Stale attempt";
     /// The body is larger than the route takes.
     PayloadTooLarge = 413 "payload_too_large" "Payload too large";
     /// The URL is longer than the hub takes.
@@ -82,12 +104,18 @@ codes! {
     HeadersTooLarge = 431 "headers_too_large" "Request header fields too large";
     /// Something failed inside; the cause is in the log under the request id.
     Internal = 500 "internal" "Internal error";
+    /// A sealed value or a record does not match its proof: it was changed or moved.
+    IntegrityError = 500 "integrity_error" "Integrity error";
+    /// What is asked for cannot be recorded, so it was not done.
+    AuditUnavailable = 503 "audit_unavailable" "Audit unavailable";
     /// The agent answered with an error.
     AgentError = 502 "agent_error" "The agent answered with an error";
     /// The agent is not connected.
     AgentOffline = 503 "agent_offline" "Agent not connected";
     /// The agent has as much work as it takes.
     AgentBusy = 503 "agent_busy" "Agent busy";
+    /// The identity provider is away or answers nonsense; other ways to log in go on.
+    ProviderUnavailable = 503 "provider_unavailable" "Identity provider unavailable";
     /// A service or server that the request needs is away; try again.
     Unavailable = 503 "unavailable" "Temporarily unavailable";
     /// The database refuses or is away; nothing was done.

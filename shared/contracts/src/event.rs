@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ApiKeyId, ClusterId, MessageId, SessionId, UserId};
+use crate::ids::{ApiKeyId, ClusterId, MessageId, OperationId, SessionId, UserId};
+use crate::operation::OperationState;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +90,18 @@ pub enum Fact {
         /// The agent.
         agent_id: String,
     },
+    /// An operation went a step on: its readers ask for the steps after the last they saw.
+    #[serde(rename = "operation.updated")]
+    OperationUpdated {
+        /// The operation.
+        operation_id: OperationId,
+        /// Its cluster.
+        cluster_id: ClusterId,
+        /// Its state now.
+        state: OperationState,
+        /// Its last step.
+        step: i64,
+    },
     /// An agent was cut off for good: every replica closes its session.
     #[serde(rename = "agent.revoked")]
     AgentRevoked {
@@ -111,6 +124,7 @@ impl Fact {
             Fact::ClusterDeleted { .. } => "cluster.deleted",
             Fact::AgentConnected { .. } => "agent.connected",
             Fact::AgentDisconnected { .. } => "agent.disconnected",
+            Fact::OperationUpdated { .. } => "operation.updated",
             Fact::AgentRevoked { .. } => "agent.revoked",
         }
     }

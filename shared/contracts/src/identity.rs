@@ -3,10 +3,13 @@
 //! The words are MCKMT's (seed 000); KubeSage's role names map onto them (`seed::kubesage`).
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Code, Error, FieldError, Result};
 use crate::ids::{ApiKeyId, ClusterId, SessionId, UserId};
+use crate::scope::Scope;
 
 /// A role of the hub, least first: the order is the order of power.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,9 +55,9 @@ impl Role {
         let (resource, verb) = action.words();
         self.permissions().iter().any(|permission| {
             permission.split_once(':').is_some_and(|(object, act)| {
-                // `*:read` never reaches users or the system: those hold secrets and credentials (DESIGN, first admin).
-                let object_matches =
-                    object == resource || (object == "*" && (act == "*" || !matches!(resource, "users" | "system")));
+                // `*:read` never reaches users, the system or the audit trail: those hold secrets and credentials (DESIGN, first admin).
+                let object_matches = object == resource
+                    || (object == "*" && (act == "*" || !matches!(resource, "users" | "system" | "audit")));
                 object_matches && (act == "*" || act == verb)
             })
         })
@@ -74,6 +77,11 @@ macro_rules! actions {
             /// `(resource, verb)`.
             pub fn words(self) -> (&'static str, &'static str) {
                 match self { $(Action::$variant => ($resource, $verb),)* }
+            }
+            /// Reads a permission of one action: `clusters:read`.
+            pub fn parse(text: &str) -> Option<Action> {
+                let words = text.split_once(':')?;
+                Action::ALL.iter().copied().find(|action| action.words() == words)
             }
         }
     };
@@ -104,6 +112,25 @@ actions! {
     SystemRead = "system" "read";
     /// Change the hub itself.
     SystemWrite = "system" "write";
+    /// Read the audit trail. `*:read` does not cover it.
+    AuditRead = "audit" "read";
+}
+
+/// Who can give what is missing.
+const ADMINS: &str = "an admin of this hub";
+
+/// What was decided about an action, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The permission that it takes.
+    pub permission: String,
+    /// Why, for people.
+    pub reason: String,
+    /// Whom to ask when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<String>,
 }
 
 /// Which clusters a caller can see at all.
@@ -145,12 +172,66 @@ pub struct Principal {
     pub reach: Reach,
     /// What proved it.
     pub credential: CredentialKind,
+    /// What the credential is held to, below the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 impl Principal {
-    /// Whether any role allows the action. What it reaches is [`Principal::can_see`].
+    /// Whether any role allows the action, and the credential's scope does not take it away. What it reaches is
+    /// [`Principal::can_see`].
     pub fn allows(&self, action: Action) -> bool {
-        self.roles.iter().any(|role| role.allows(action))
+        self.scope.as_ref().is_none_or(|scope| scope.allows(action))
+            && self.roles.iter().any(|role| role.allows(action))
+    }
+
+    /// Whether the caller may act as somebody else at a cluster: an admin, with a credential that was given the word for it.
+    pub fn may_impersonate(&self) -> bool {
+        let given = self.scope.as_ref().and_then(|scope| scope.permissions.as_ref());
+        self.roles.contains(&Role::Admin) && given.is_some_and(|words| words.contains(crate::scope::IMPERSONATE))
+    }
+
+    /// Whether the action is allowed, why, and what is missing. The same answer as [`Principal::allows`].
+    pub fn decide(&self, action: Action) -> Decision {
+        let (resource, verb) = action.words();
+        let permission = format!("{resource}:{verb}");
+        let held: Vec<&str> = self.roles.iter().map(|role| role.as_str()).collect();
+        let granting = self.roles.iter().find(|role| role.allows(action));
+        let in_scope = self.scope.as_ref().is_none_or(|scope| scope.allows(action));
+        let (reason, ask) = match granting {
+            Some(role) if in_scope => (format!("the role {} grants {permission}", role.as_str()), None),
+            Some(_) => (
+                format!("the credential is held to permissions without {permission}"),
+                Some("whoever made the API key, or use one that is not held to less".to_owned()),
+            ),
+            None if held.is_empty() => {
+                (format!("{permission} is missing: the account has no role"), Some(ADMINS.to_owned()))
+            }
+            None => {
+                let roles = held.join(", ");
+                (format!("{permission} is missing: none of your roles ({roles}) grants it"), Some(ADMINS.to_owned()))
+            }
+        };
+        Decision { allowed: granting.is_some() && in_scope, permission, reason, ask }
+    }
+
+    /// The refusal of an action that is not allowed: which permission is missing, and whom to ask.
+    pub fn refusal(&self, action: Action) -> Error {
+        let Decision { permission, reason, ask, .. } = self.decide(action);
+        let mut error = Error::of(Code::Forbidden);
+        error.errors.push(FieldError {
+            loc: vec!["permission".to_owned(), permission],
+            msg: ask.map_or_else(|| reason.clone(), |ask| format!("{reason}; ask {ask}")),
+            kind: "permission_missing".to_owned(),
+        });
+        error
+    }
+
+    /// The roles as a cluster is told them: those held, none above what the scope covers.
+    pub fn cluster_roles(&self) -> BTreeSet<Role> {
+        let Some(scope) = &self.scope else { return self.roles.clone() };
+        let Some(highest) = scope.highest_role() else { return BTreeSet::new() };
+        self.roles.iter().map(|role| (*role).min(highest)).collect()
     }
 
     /// The most powerful role, viewer when there is none.
@@ -158,8 +239,29 @@ impl Principal {
         self.roles.iter().next_back().copied().unwrap_or(Role::Viewer)
     }
 
+    /// Whether the credential is held to addresses.
+    pub fn has_sources(&self) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.sources.is_some())
+    }
+
+    /// Refuses an address that the credential is not held to. Asked at each door with each request: answers about
+    /// credentials are kept, and shared by callers at different addresses.
+    pub fn check_source(&self, source: IpAddr) -> Result<()> {
+        let admitted = self.scope.as_ref().is_none_or(|scope| scope.admits(source));
+        let refusal = || Error::new(Code::SourceNotAllowed, "the API key may not be used from this address");
+        if admitted { Ok(()) } else { Err(refusal()) }
+    }
+
+    /// Whether the credential is held to named clusters: then nothing beside them exists for it.
+    pub fn is_cluster_bound(&self) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.clusters.is_some())
+    }
+
     /// Whether a cluster with this owner exists for the caller.
     pub fn can_see(&self, cluster: ClusterId, owner: Option<UserId>) -> bool {
+        if self.scope.as_ref().is_some_and(|scope| !scope.reaches(cluster)) {
+            return false;
+        }
         match &self.reach {
             Reach::All => true,
             Reach::Granted(clusters) => owner == Some(self.user_id) || clusters.contains(&cluster),
@@ -170,6 +272,7 @@ impl Principal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TypedId as _;
 
     #[test]
     fn roles_mean_what_the_seed_says() {
@@ -177,5 +280,46 @@ mod tests {
         assert!(Role::Viewer.allows(Action::ClustersRead) && !Role::Viewer.allows(Action::ClustersWrite));
         assert!(Role::Operator.allows(Action::ClustersDelete) && Role::Operator.allows(Action::OperationsCancel));
         assert!(!Role::Viewer.allows(Action::UsersRead) && !Role::Operator.allows(Action::SystemRead));
+        assert!(!Role::Operator.allows(Action::AuditRead) && Role::Admin.allows(Action::AuditRead));
+    }
+
+    fn principal(roles: &[Role], scope: Option<Scope>) -> Principal {
+        Principal {
+            user_id: UserId::from_uuid(uuid::Uuid::from_u128(1)),
+            user_seq: 1,
+            username: "ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+            roles: roles.iter().copied().collect(),
+            reach: Reach::All,
+            credential: CredentialKind::QueuePeer("peer".to_owned()),
+            scope,
+        }
+    }
+
+    #[test]
+    fn a_decision_says_what_is_missing_and_whom_to_ask() {
+        let reads = Scope { permissions: Some(BTreeSet::from(["*:read".to_owned()])), ..Scope::default() };
+        for roles in [&[][..], &[Role::Viewer], &[Role::Viewer, Role::Operator], &[Role::Admin]] {
+            for scope in [None, Some(reads.clone())] {
+                let who = principal(roles, scope);
+                for action in Action::ALL {
+                    let decision = who.decide(*action);
+                    assert_eq!(decision.allowed, who.allows(*action), "{roles:?} {action:?}");
+                    assert_eq!(decision.ask.is_none(), decision.allowed);
+                    assert_eq!(Action::parse(&decision.permission), Some(*action));
+                }
+            }
+        }
+        let viewer = principal(&[Role::Viewer], None).refusal(Action::ClustersDelete);
+        assert_eq!((viewer.code, viewer.detail.as_ref()), (Code::Forbidden, "Insufficient permissions"));
+        let told = &viewer.errors[0];
+        assert_eq!(told.loc, ["permission", "clusters:delete"]);
+        assert_eq!(
+            told.msg,
+            "clusters:delete is missing: none of your roles (viewer) grants it; ask an admin of this hub"
+        );
+        let held = principal(&[Role::Admin], Some(reads));
+        assert!(!held.allows(Action::AuditRead), "*:read of a key does not cover the trail either");
+        assert!(held.refusal(Action::UsersWrite).errors[0].msg.contains("the credential is held to"));
     }
 }

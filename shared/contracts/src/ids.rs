@@ -70,6 +70,14 @@ typed_ids! {
     ReplicaId;
     /// A message on the bus.
     MessageId;
+    /// A recorded session.
+    RecordingId;
+    /// A row of the audit trail.
+    AuditId;
+    /// A change to a cluster.
+    OperationId;
+    /// One change to many clusters.
+    RolloutId;
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@
 //! [`error`] for the table of codes, [`identity`] for who is asking.
 
 pub mod agent;
+pub mod audit;
 pub mod error;
 pub mod event;
 pub mod identity;
 pub mod ids;
 pub mod message;
 pub mod names;
+pub mod operation;
 pub mod queue;
+pub mod scope;
 pub mod seed;
 
 pub use error::{Code, Error, FieldError, Result};

@@ -64,6 +64,39 @@ impl fmt::Display for ClusterName {
     }
 }
 
+/// A namespace of a cluster: a DNS label (RFC 1123).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// Checks a name.
+    pub fn parse(text: &str) -> Result<Self> {
+        if is_dns_label(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::field(&["body", "namespaces"], "value_error", "a namespace must be a DNS label"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Namespace {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Namespace> for String {
+    fn from(name: Namespace) -> Self {
+        name.0
+    }
+}
+
 /// RFC 1123 label.
 pub fn is_dns_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

@@ -5,10 +5,20 @@
 pub enum QueueKind {
     /// Exactly as the peers of the seeds declare it: durable, no arguments. Carries look-ups; expiry per message.
     Seed,
+    /// Declared as [`QueueKind::Seed`], because peers of the seeds declare it too, and carries changes: confirmed,
+    /// acknowledged after the effect is stored, dead-lettered by publishing again.
+    SeedChange,
     /// Durable classic queue; the caller's deadline is the message's TTL.
     Lookup,
     /// Quorum queue with a delivery limit and a dead-letter queue `<name>.dead`; confirmed, acknowledged after the effect.
     Change,
+}
+
+impl QueueKind {
+    /// Whether its messages change something.
+    pub fn carries_changes(self) -> bool {
+        matches!(self, Self::SeedChange | Self::Change)
+    }
 }
 
 /// A queue of the mesh.
@@ -43,26 +53,39 @@ pub const IDENTITY: Queue =
 /// Grants of clusters to accounts. Consumed by `user`.
 pub const GRANT_CHANGE: Queue =
     Queue { requests: "grant_change_requests", results: "grant_change_results", kind: QueueKind::Change };
+/// Records of the audit trail. Consumed by `user`.
+pub const AUDIT_RECORD: Queue =
+    Queue { requests: "audit_record_requests", results: "audit_record_results", kind: QueueKind::Change };
 /// Manifests to apply. Consumed by `operations`.
 pub const CLUSTER_MANIFEST: Queue =
-    Queue { requests: "cluster_manifest_requests", results: "cluster_manifest_results", kind: QueueKind::Change };
+    Queue { requests: "cluster_manifest_requests", results: "cluster_manifest_results", kind: QueueKind::SeedChange };
 /// Operations to cancel. Consumed by `operations`.
 pub const CLUSTER_CANCELLATION: Queue = Queue {
     requests: "cluster_cancellation_requests",
     results: "cluster_cancellation_results",
-    kind: QueueKind::Change,
+    kind: QueueKind::SeedChange,
 };
 
+/// Reads of operations and rollouts. Consumed by `operations`.
+pub const OPERATION: Queue =
+    Queue { requests: "operation_requests", results: "operation_results", kind: QueueKind::Lookup };
+/// Retries, undos, rollouts. Consumed by `operations`.
+pub const OPERATION_CHANGE: Queue =
+    Queue { requests: "operation_change_requests", results: "operation_change_results", kind: QueueKind::Change };
+
 /// Every shared queue. Each replica has one more of its own for forwarded requests, named by its service and id.
-pub const ALL: [Queue; 8] = [
+pub const ALL: [Queue; 11] = [
     CLUSTER_AUTH,
     CLUSTER_NAMESPACE,
     CLUSTER_REGISTRY,
     CLUSTER_REGISTRY_CHANGE,
     IDENTITY,
     GRANT_CHANGE,
+    AUDIT_RECORD,
     CLUSTER_MANIFEST,
     CLUSTER_CANCELLATION,
+    OPERATION,
+    OPERATION_CHANGE,
 ];
 
 /// The queues on which peers of the seeds may ask without a reply queue and without our signature.

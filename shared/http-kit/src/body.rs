@@ -27,12 +27,17 @@ pub struct Body(pub Bytes);
 #[derive(Debug, Clone)]
 pub struct Json<T>(pub T);
 
+/// As [`Json`], for routes that clients also call without a body: nothing at all is the default.
+#[derive(Debug, Clone)]
+pub struct OptionalJson<T>(pub T);
+
 impl FromRequest for Body {
     type Error = ApiFailure;
     type Future = BoxFuture<std::result::Result<Self, ApiFailure>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let limits = limits_of(request);
+        let limits = Limits { body: limits.body_at(request.path()), ..limits };
         let encoding = encoding(request.headers());
         let (headers, payload) = (request.headers().clone(), payload.take());
         Box::pin(async move {
@@ -59,6 +64,26 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 return Err(Error::new(Code::UnsupportedMediaType, "the content type must be application/json").into());
             }
             Ok(Self(parse(&body.await?.0)?))
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Default + 'static> FromRequest for OptionalJson<T> {
+    type Error = ApiFailure;
+    type Future = BoxFuture<std::result::Result<Self, ApiFailure>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let typed = is_json(request.headers());
+        let body = Body::from_request(request, payload);
+        Box::pin(async move {
+            let body = body.await?.0;
+            if body.is_empty() {
+                return Ok(Self(T::default()));
+            }
+            if !typed {
+                return Err(Error::new(Code::UnsupportedMediaType, "the content type must be application/json").into());
+            }
+            Ok(Self(parse(&body)?))
         })
     }
 }

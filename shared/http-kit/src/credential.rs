@@ -12,7 +12,7 @@ use roadstead_contracts::message::CredentialProof;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Secret;
 
-use crate::{ApiFailure, RequestContext};
+use crate::{ApiFailure, RequestContext, cookie};
 
 /// Longest credential that is looked at: our access tokens have some 700 bytes.
 const CREDENTIAL_MAX: usize = 8 * 1024;
@@ -33,6 +33,14 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// What proved it, as it may be said to other services.
     pub proof: Arc<CredentialProof>,
+}
+
+impl Caller {
+    /// Refuses a credential that is held to less than its account: with it nobody makes another that is held to more.
+    pub fn whole(&self) -> Result<()> {
+        let words = "an API key with a scope cannot change accounts or credentials";
+        if self.principal.scope.is_some() { Err(Error::new(Code::Escalation, words)) } else { Ok(()) }
+    }
 }
 
 /// Knows whose a credential is.
@@ -57,9 +65,19 @@ impl FromRequest for Caller {
     }
 }
 
-/// Whether anything that could be a credential was sent.
-pub(crate) fn is_shown(headers: &HeaderMap) -> bool {
+/// Whether anything that could be a credential was sent in a header of its own.
+pub(crate) fn in_header(headers: &HeaderMap) -> bool {
     headers.contains_key("x-api-key") || headers.contains_key(AUTHORIZATION)
+}
+
+/// The session of a browser: its cookie holds an access token. A credential in a header takes its place, because only a
+/// program of ours sends one, and browsers add cookies by themselves.
+pub(crate) fn of_browser(headers: &HeaderMap, forwarded: bool) -> Option<Credential> {
+    if in_header(headers) {
+        return None;
+    }
+    let names = if forwarded { cookie::Names::Both } else { cookie::Names::ByHost };
+    cookie::read(headers, cookie::SESSION, names).map(Credential::Bearer)
 }
 
 /// Reads the credential of a request. More than one of them is none (reliability rows A02, A09): a proxy and we could

@@ -38,16 +38,18 @@ const REQUEST_HEADERS: [&str; 9] = [
     "traceparent",
 ];
 /// What comes back with the answer.
-const RESPONSE_HEADERS: [&str; 11] = [
+const RESPONSE_HEADERS: [&str; 13] = [
     "allow",
     "cache-control",
     "content-type",
+    "content-security-policy",
     "link",
     "location",
     "ratelimit-limit",
     "ratelimit-remaining",
     "ratelimit-reset",
     "retry-after",
+    "set-cookie",
     "www-authenticate",
     "x-total-count",
 ];
@@ -121,6 +123,10 @@ impl Forward {
             for value in request.headers().get_all(name).filter(|_| name != "content-encoding") {
                 outgoing = outgoing.header(name, value.as_bytes());
             }
+        }
+        // Of a browser's cookies only ours go on, by the names that count at this host.
+        if let Some(cookies) = crate::cookie::own(request.headers()) {
+            outgoing = outgoing.header("cookie", cookies);
         }
         if !body.0.is_empty() || method == reqwest::Method::POST || method == reqwest::Method::PUT {
             outgoing = outgoing.body(body.0);

@@ -53,12 +53,31 @@ pub struct Limits {
     pub uri: usize,
     /// Longest time for a whole body to arrive.
     pub body_time: Duration,
+    /// Routes that take more.
+    pub long: LongBodies,
+}
+
+/// Routes, by the ends of their paths, with a limit of their own: what they take rides no queue.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LongBodies {
+    /// Ends of paths.
+    pub ends: &'static [&'static str],
+    /// Longest body of theirs, bytes.
+    pub body: usize,
+}
+
+impl Limits {
+    /// Longest body at a path.
+    pub(crate) fn body_at(&self, path: &str) -> usize {
+        let path = path.trim_end_matches('/');
+        if self.long.ends.iter().any(|end| path.ends_with(end)) { self.body.max(self.long.body) } else { self.body }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // 1 MiB is the bus's message limit; 8 KiB is what common proxies take; 30 s is reliability row R21.
-        Self { body: 1024 * 1024, uri: 8 * 1024, body_time: Duration::from_secs(30) }
+        Self { body: 1024 * 1024, uri: 8 * 1024, body_time: Duration::from_secs(30), long: LongBodies::default() }
     }
 }
 
@@ -236,6 +255,17 @@ fn context_of(front: &Front, request: &ServiceRequest) -> RequestContext {
     RequestContext { request_id, client, traceparent: Some(trace.to_string()) }
 }
 
+impl Front {
+    /// Whether the request comes signed from the front door, which has looked at what a browser says of it.
+    pub(crate) fn is_forwarded(&self, request: &ServiceRequest) -> bool {
+        self.forwarded_by.as_ref().is_some_and(|key| {
+            let uri = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+            request.headers().contains_key(forward::FORWARDED_HEADER)
+                && forward::verify(key, request.method().as_str(), uri, request.headers(), self.clock.now()).is_some()
+        })
+    }
+}
+
 /// Holds the request to the limits and brings its path to the one spelling.
 fn admit(front: &Front, request: &mut ServiceRequest) -> std::result::Result<(), ApiFailure> {
     if *request.method() == Method::CONNECT || request.uri().path().is_empty() {
@@ -245,7 +275,7 @@ fn admit(front: &Front, request: &mut ServiceRequest) -> std::result::Result<(),
     if uri_length > front.limits.uri {
         return Err(Code::UriTooLong.into());
     }
-    check_headers(request.headers(), front.limits.body)?;
+    check_headers(request.headers(), front.limits.body_at(request.path()))?;
     if matches!(*request.method(), Method::GET | Method::HEAD) && request.headers().contains_key(TRANSFER_ENCODING) {
         // Nobody would read it, and it need not end (row R05).
         return Err(Error::new(Code::BadRequest, "a request to read has no body in chunks").into());

@@ -10,7 +10,8 @@ use actix_web::{HttpMessage, ResponseError};
 use roadstead_contracts::message::CredentialProof;
 use roadstead_contracts::{Code, Error, Result};
 
-use crate::credential::{self, Caller};
+use crate::audit::{self, Auditor, Word};
+use crate::credential::{self, Caller, Credential};
 use crate::frame::method_label;
 use crate::rate::{RateClass, RateHeaders};
 use crate::{Access, ApiFailure, Front, RequestContext};
@@ -24,6 +25,9 @@ pub(crate) struct Here {
     pub(crate) template: String,
     pub(crate) access: Access,
     pub(crate) class: RateClass,
+    /// Where its records go, and what they call it; nothing for a route that changes nothing.
+    pub(crate) auditor: Option<Arc<dyn Auditor>>,
+    pub(crate) word: Option<Word>,
 }
 
 /// The route a request reached: the frame counts and logs it by this. Asking the router again would match every route
@@ -43,9 +47,19 @@ pub(crate) async fn pass(
     {
         here.front.metrics.limited(headers.name);
     }
-    let mut response = match verdict {
-        Ok(()) => next.call(request).await?,
-        Err(refusal) => request.into_response(ApiFailure::from(refusal).error_response()),
+    let mut response = match (verdict, &here.word, &here.auditor) {
+        (Ok(()), Some(word), Some(auditor)) if !word.elsewhere => {
+            match audit::recorded(&here, auditor, word, request, next).await? {
+                Ok(response) => response,
+                Err((request, refusal)) => request.into_response(ApiFailure::from(refusal).error_response()),
+            }
+        }
+        (Ok(()), ..) => next.call(request).await?,
+        (Err(refusal), Some(word), _) => {
+            let refusal = audit::refused(&here, word, &request, refusal).await;
+            request.into_response(ApiFailure::from(refusal).error_response())
+        }
+        (Err(refusal), ..) => request.into_response(ApiFailure::from(refusal).error_response()),
     };
     if let Some(headers) = headers {
         headers.write(response.headers_mut());
@@ -82,22 +96,32 @@ async fn judge(
     let context = request.extensions().get::<RequestContext>().cloned();
     let Some(context) = context else { return (None, Err(Error::of(Code::Internal))) };
     let address = context.client.to_string();
+    let forwarded = front.is_forwarded(request);
+    let of_browser = credential::of_browser(request.headers(), forwarded);
+    if of_browser.is_some()
+        && access != Access::Public
+        && !forwarded
+        && let Err(refusal) = crate::cookie::check_site(request.method(), request.headers())
+    {
+        return (None, Err(refusal));
+    }
+    let is_shown = of_browser.is_some() || credential::in_header(request.headers());
+    let shown = match of_browser {
+        Some(credential) => Ok(credential),
+        None => credential::read(request.headers(), request.path()),
+    };
     let needed = match access {
         Access::Public => return open(front, class, &address).await,
-        Access::Optional if !credential::is_shown(request.headers()) => return open(front, class, &address).await,
+        Access::Optional if !is_shown => return open(front, class, &address).await,
         Access::Delegated => {
             // Only to count a known caller by its credential; the service behind judges the credential itself.
-            let caller = if credential::is_shown(request.headers()) {
-                known(front, &context, &address, request).await.ok()
-            } else {
-                None
-            };
+            let caller = if is_shown { known(front, &context, &address, request, &shown).await.ok() } else { None };
             return open(front, class, &caller.map_or(address, |caller| caller_key(&caller))).await;
         }
         Access::Authenticated | Access::Optional => None,
         Access::Action(action) => Some(action),
     };
-    let caller = match known(front, &context, &address, request).await {
+    let caller = match known(front, &context, &address, request, &shown).await {
         Ok(caller) => caller,
         Err((headers, error)) => return (headers, Err(error)),
     };
@@ -105,11 +129,11 @@ async fn judge(
     if let Some(Err(over)) = headers.map(|headers| headers.verdict()) {
         return (headers, Err(over));
     }
-    if needed.is_some_and(|action| !caller.principal.allows(action)) {
-        return (headers, Err(Error::of(Code::Forbidden)));
-    }
+    let refusal =
+        needed.filter(|action| !caller.principal.allows(*action)).map(|action| caller.principal.refusal(action));
+    // Before the refusal: its record names the caller.
     request.extensions_mut().insert(caller);
-    (headers, Ok(()))
+    (headers, refusal.map_or(Ok(()), Err))
 }
 
 async fn open(front: &Front, class: RateClass, key: &str) -> (Option<RateHeaders>, Result<()>) {
@@ -124,9 +148,9 @@ async fn known(
     context: &RequestContext,
     address: &str,
     request: &ServiceRequest,
+    shown: &Result<Credential>,
 ) -> std::result::Result<Caller, (Option<RateHeaders>, Error)> {
-    let shown = credential::read(request.headers(), request.path());
-    if let Ok(credential) = &shown
+    if let Ok(credential) = shown
         && let Some(caller) = front.authenticator.known(credential)
     {
         return Ok(caller);
@@ -137,7 +161,7 @@ async fn known(
     {
         return Err((Some(over), over.verdict().err().unwrap_or_else(|| Error::of(Code::RateLimited))));
     }
-    let answer = match &shown {
+    let answer = match shown {
         Ok(credential) => front.authenticator.authenticate(credential, context).await.map_err(|error| {
             if error.code == Code::InvalidCredential {
                 credential::refuse_unknown(request.path(), credential)

@@ -5,13 +5,16 @@
 //!
 //! Not for business: a handler gets a [`Caller`] and decides the rest. Read [`Routes`] first, then `frame`.
 
+pub mod audit;
 pub mod body;
 mod client;
+pub mod cookie;
 mod credential;
 mod failure;
 pub mod forward;
 mod frame;
 mod gate;
+pub mod outgoing;
 mod path;
 pub mod probes;
 mod query;
@@ -21,11 +24,12 @@ mod screen;
 mod serve;
 pub mod tls;
 
-pub use body::{Body, Json};
+pub use audit::{Auditor, Word};
+pub use body::{Body, Json, OptionalJson};
 pub use client::RequestContext;
 pub use credential::{Authenticator, Caller, Credential};
 pub use failure::{ApiFailure, ApiResult};
-pub use frame::{Frame, Front, HttpMetrics, Limits, NoMetrics};
+pub use frame::{Frame, Front, HttpMetrics, Limits, LongBodies, NoMetrics};
 pub use query::QueryPairs;
 pub use rate::{Limiter, Quotas, RateClass, RateSettings, Taken};
 pub use routes::{Access, RouteRow, Routes};

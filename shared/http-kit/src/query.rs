@@ -31,9 +31,24 @@ impl QueryPairs {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// The value of a parameter that may be there once: two readers of a query could disagree about which counts
+    /// (RFC 6749 §3.1).
+    pub fn one(&self, name: &str) -> Result<Option<&str>> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value.filter(|value| !value.is_empty())),
+            _ => Err(Error::new(Code::BadRequest, format!("{name} may be there once"))),
+        }
+    }
+
     /// Every value of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every parameter, in order.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// A parameter that must be there and not empty.

@@ -12,6 +12,7 @@ use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, Respons
 use roadstead_contracts::Code;
 use roadstead_contracts::identity::Action;
 
+use crate::audit::Auditor;
 use crate::gate::{self, Here};
 use crate::rate::RateClass;
 use crate::{ApiFailure, Front};
@@ -47,6 +48,7 @@ pub struct RouteRow {
 /// Collects routes and mounts them.
 pub struct Routes {
     front: Arc<Front>,
+    auditor: Option<Arc<dyn Auditor>>,
     rows: Vec<RouteRow>,
     resources: Vec<(String, Vec<Method>, Vec<Route>)>,
 }
@@ -60,7 +62,13 @@ impl std::fmt::Debug for Routes {
 impl Routes {
     /// An empty table behind this front.
     pub fn new(front: Arc<Front>) -> Self {
-        Self { front, rows: Vec::new(), resources: Vec::new() }
+        Self { front, auditor: None, rows: Vec::new(), resources: Vec::new() }
+    }
+
+    /// Has what the routes added from here on change, or refuse to change, recorded.
+    #[must_use]
+    pub fn audited(self, auditor: Arc<dyn Auditor>) -> Self {
+        Self { auditor: Some(auditor), ..self }
     }
 
     /// Adds a route.
@@ -71,7 +79,15 @@ impl Routes {
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        let here = Arc::new(Here { front: Arc::clone(&self.front), template: path.to_owned(), access, class });
+        let word = self.auditor.as_ref().and_then(|auditor| auditor.word(method.as_str(), path));
+        let here = Arc::new(Here {
+            front: Arc::clone(&self.front),
+            template: path.to_owned(),
+            access,
+            class,
+            auditor: self.auditor.clone().filter(|_| word.is_some()),
+            word,
+        });
         let pass = move |request: ServiceRequest, next: Next<BoxBody>| gate::pass(Arc::clone(&here), request, next);
         let matched = method.clone();
         let route = web::route()

@@ -3,10 +3,14 @@
 //!
 //! Addresses from the process's own configuration are trusted and do not come here.
 
+mod target;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use roadstead_contracts::{Code, Error, Result};
+
+pub use target::{Host, Target};
 
 /// What may be dialled.
 #[derive(Debug, Clone)]
@@ -25,6 +29,11 @@ impl Policy {
     /// The policy of the mesh: private ranges, not loopback.
     pub fn mesh() -> Self {
         Self { loopback: false, private: true, allow: Vec::new() }
+    }
+
+    /// The policy of a process with its own ranges: a hub in one process has its database to itself.
+    pub fn of(one_process: bool, allow: &[IpNet]) -> Self {
+        if one_process { Self::embedded() } else { Self::mesh() }.with_allow(allow.to_vec())
     }
 
     /// Adds ranges that are allowed whatever else the policy says, metadata addresses excepted.

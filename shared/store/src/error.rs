@@ -31,6 +31,9 @@ pub enum Error {
     /// The schema and this build do not go together.
     #[error("{0}")]
     Schema(String),
+    /// The database was sealed with another master key than the process has.
+    #[error("{0}")]
+    Sealed(String),
     /// A fault of the program.
     #[error("the database refused a statement")]
     Other(#[source] sqlx::Error),
@@ -124,7 +127,7 @@ impl From<Error> for Shown {
             }
             Error::Conflict { .. } => Shown::of(Code::Conflict),
             Error::Reference => Shown::new(Code::Conflict, "what it refers to is gone or still in use"),
-            Error::Corrupt(_) | Error::Schema(_) => {
+            Error::Corrupt(_) | Error::Schema(_) | Error::Sealed(_) => {
                 tracing::error!("{fault}");
                 Shown::of(Code::Internal)
             }

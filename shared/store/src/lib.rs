@@ -2,20 +2,24 @@
 //! pools by [`for_pools!`]; SQL text is shared where the dialects agree and picked by [`Dialect::pick`] where they differ.
 //!
 //! Nothing but this crate and `services/*/store` speaks SQL, and nothing asks which database it is outside [`open()`].
-//! Read [`dialect`] for how a store is written, [`migrate`] for schemas, [`outbox`] for events.
+//! Read [`dialect`] for how a store is written, [`migrate`] for schemas, [`outbox`] for events, [`audit`] for records
+//! of the audit trail, [`seal`] for master keys.
 //!
 //! Facts about both that a store may lean on: `$1` placeholders, `ON CONFLICT`, `RETURNING`, `uuid::Uuid`,
 //! `chrono::DateTime<Utc>` (SQLite keeps RFC 3339 text whose order is the order of time) and `sqlx::types::Json` work
 //! alike. SQLite column types: `BLOB` for a uuid, `TEXT` for times and JSON, `INTEGER` for whole numbers and booleans.
 
+pub mod audit;
 pub mod dialect;
 mod error;
 pub mod migrate;
 mod open;
 pub mod outbox;
 pub mod paging;
+pub mod seal;
 
 pub use async_trait::async_trait;
+pub use audit::AuditRelay;
 pub use dialect::Dialect;
 pub use error::{Error, Result};
 pub use migrate::Migrator;

@@ -1,8 +1,8 @@
 //! Schemas: files `migrations/{postgres,sqlite}/<service>/NNNNNN_what.{up,down}.sql`, carried in the binary.
 //!
 //! Each step runs in one transaction together with its row in `schema_migrations`, under a lock, so that a kill leaves
-//! the schema at N or N+1 and two starters take turns. The table of the outbox belongs to this crate and is made with
-//! the book-keeping.
+//! the schema at N or N+1 and two starters take turns. The tables of the outboxes and of the master keys' check
+//! values belong to this crate and are made with the book-keeping.
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
@@ -40,6 +40,16 @@ CREATE TABLE IF NOT EXISTS outbox (
     event         jsonb       NOT NULL,
     created_at    timestamptz NOT NULL,
     claimed_until timestamptz
+);
+CREATE TABLE IF NOT EXISTS audit_outbox (
+    seq           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    record        jsonb       NOT NULL,
+    created_at    timestamptz NOT NULL,
+    claimed_until timestamptz
+);
+CREATE TABLE IF NOT EXISTS seal_checks (
+    version       bigint      PRIMARY KEY,
+    value         text        NOT NULL
 );";
 const TABLES_SQLITE: &str = "
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -53,6 +63,16 @@ CREATE TABLE IF NOT EXISTS outbox (
     event         TEXT    NOT NULL,
     created_at    TEXT    NOT NULL,
     claimed_until TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS audit_outbox (
+    seq           INTEGER PRIMARY KEY AUTOINCREMENT,
+    record        TEXT    NOT NULL,
+    created_at    TEXT    NOT NULL,
+    claimed_until TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS seal_checks (
+    version       INTEGER PRIMARY KEY,
+    value         TEXT    NOT NULL
 ) STRICT;";
 
 /// One step and whether the database has it.

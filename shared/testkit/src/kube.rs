@@ -44,6 +44,11 @@ impl Kube {
         self.run(&["down", name]).map(drop)
     }
 
+    /// The kubectl that was built with the program.
+    pub fn kubectl_program(&self) -> PathBuf {
+        self.binary.with_file_name("kubectl")
+    }
+
     /// `kubectl` against one of the clusters.
     pub fn kubectl(&self, kubeconfig: &Path, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.binary);

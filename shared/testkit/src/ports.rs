@@ -53,11 +53,13 @@ mod tests {
 
     #[test]
     fn they_differ_and_can_be_bound() {
-        let ports: [u16; 20] = free().unwrap();
-        let different: std::collections::BTreeSet<u16> = ports.into_iter().collect();
-        assert_eq!(different.len(), ports.len());
-        for port in ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        }
+        // A program beside this one may take one of them in between: not three times in a row.
+        let bound = (0..3).any(|_| {
+            let ports: [u16; 20] = free().unwrap();
+            let different: std::collections::BTreeSet<u16> = ports.into_iter().collect();
+            assert_eq!(different.len(), ports.len());
+            ports.into_iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        });
+        assert!(bound);
     }
 }

@@ -79,15 +79,33 @@ impl Api {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// Sends a body of another kind than JSON.
+    pub async fn post_as(&self, path: &str, kind: &str, body: impl Into<String>) -> Result<Answer> {
+        let request = self.request(Method::POST, path).header("content-type", kind).body(body.into());
+        Self::answer(&format!("POST {path}"), request).await
+    }
+
+    /// A stream whose end is far away, from the answer's head on.
+    pub async fn stream(&self, path: &str) -> Result<reqwest::Response> {
+        let answer = self.request(Method::GET, path).timeout(LIMIT * 10).send().await;
+        answer.with_context(|| format!("no answer to GET {path}"))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        self.headers.iter().fold(request, |request, (name, value)| request.header(*name, value))
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         let what = format!("{method} {path}");
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        for (name, value) in &self.headers {
-            request = request.header(*name, value);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
+        Self::answer(&what, request).await
+    }
+
+    async fn answer(what: &str, request: reqwest::RequestBuilder) -> Result<Answer> {
         let response = request.send().await.with_context(|| format!("no answer to {what}"))?;
         let status = response.status().as_u16();
         let bytes = response.bytes().await.with_context(|| format!("the answer to {what} broke off"))?;

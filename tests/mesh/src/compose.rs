@@ -91,6 +91,7 @@ fn known_secrets(servers: &State) -> Vec<(String, String)> {
         ("redis".to_owned(), servers.secrets.redis.clone()),
         ("mesh".to_owned(), servers.secrets.mesh.clone()),
         ("bootstrap_token".to_owned(), BOOTSTRAP.to_owned()),
+        ("seal".to_owned(), roadstead_testkit::servers::MASTER_KEY.to_owned()),
     ];
     for (service, password) in &servers.secrets.services {
         secrets.push((format!("postgres_{service}"), password.clone()));

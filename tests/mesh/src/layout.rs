@@ -85,6 +85,13 @@ impl Certificates {
     }
 }
 
+/// What stands for the address of the first front door in a test's variables: it is chosen when the hub starts.
+pub(crate) const DOOR: &str = "{door}";
+
+fn at_door(tuning: &Tuning, url: &str) -> Vec<(String, String)> {
+    tuning.environment.iter().map(|(name, value)| (name.clone(), value.replace(DOOR, url))).collect()
+}
+
 /// The token with which the first admin of a mesh is made.
 pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63a8d1e5f70c92";
 
@@ -118,6 +125,8 @@ pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &
         // Replicas on one machine: each takes streams at a port of its own.
         set("ROADSTEAD_SERVER_REPLICA_HOST", "127.0.0.1");
         set("ROADSTEAD_SERVER_REPLICA_PORT", "0");
+        set("ROADSTEAD_OPERATIONS_RELAY_HOST", "127.0.0.1");
+        set("ROADSTEAD_OPERATIONS_RELAY_PORT", "0");
         if service == "cluster" {
             set("ROADSTEAD_SERVER_KUBERNETES_PORT", "0");
             set("ROADSTEAD_TLS_KUBERNETES_KEY_FILE", &certificates.key.display().to_string());
@@ -125,7 +134,7 @@ pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &
             set("ROADSTEAD_TLS_KUBERNETES_CA_FILE", &certificates.authority.display().to_string());
         }
         // Later ones win.
-        environment.extend(tuning.environment.iter().cloned());
+        environment.extend(at_door(tuning, &format!("http://127.0.0.1:{first}")));
         let url = format!("http://127.0.0.1:{port}");
         parts.push(Part { name: name.to_owned(), arguments, environment, url });
     }
@@ -158,7 +167,7 @@ pub(crate) fn one_process(folder: &Path, tuning: &Tuning, ports: [u16; 2]) -> Pl
         parts: vec![Part {
             name: "up".into(),
             arguments: arguments.map(str::to_owned).to_vec(),
-            environment: tuning.environment.clone(),
+            environment: at_door(tuning, &url),
             url: url.clone(),
         }],
         doors: vec![url],

@@ -6,15 +6,20 @@
 
 mod api;
 mod balancer;
+mod browser;
+pub mod checker;
 mod cluster;
 mod compose;
 mod kubectl;
 mod layout;
 mod mesh;
+mod python;
 
 pub use api::{Answer, Api};
 pub use balancer::Balancer;
-pub use cluster::own_namespaces;
+pub use browser::{Page, answers};
+pub use cluster::{client, own_namespaces};
 pub use kubectl::{Kubectl, Output};
 pub use layout::{Layout, Tuning};
 pub use mesh::{TestMesh, create_api_key};
+pub use python::python_with;

@@ -14,14 +14,14 @@ use roadstead_contracts::agent::IdentityClaims;
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::identity::{CredentialKind, Principal, Role};
 use roadstead_contracts::ids::{ClusterId, UserId};
-use roadstead_contracts::message::{Authenticate, Authenticated, CredentialProof};
+use roadstead_contracts::message::{ActsAs, Authenticate, AuthenticateAs, Authenticated, CredentialProof};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Authenticator, Caller, Credential, RequestContext};
+use roadstead_relay::{Answer, Cache};
 use roadstead_runtime::{SharedClock, Tasks};
 use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::{Authentication as Label, CacheKey};
 
-use super::cache::{Answer, Cache};
 use super::keys::TokenKeys;
 use super::{LOOKUP_DEADLINE, call};
 
@@ -138,7 +138,7 @@ impl Authentication {
         cluster: ClusterId,
         context: &RequestContext,
     ) -> Result<String> {
-        let roles: Vec<Role> = caller.principal.roles.iter().copied().collect();
+        let roles: Vec<Role> = caller.principal.cluster_roles().into_iter().collect();
         let key: IdentityKey = (caller.proof.as_ref().clone(), cluster, roles);
         let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
         let question = Authenticate {
@@ -156,6 +156,21 @@ impl Authentication {
             })
         };
         Ok(self.identities.get(key, ask).await?.1.clone())
+    }
+
+    /// Somebody as whom the caller acts, signed by the user service for this cluster. Not kept: it is rare, and asked with
+    /// another somebody each time.
+    pub(crate) async fn identity_of(
+        &self,
+        caller: &Caller,
+        somebody: &ActsAs,
+        cluster_id: ClusterId,
+        context: &RequestContext,
+    ) -> Result<String> {
+        let credential = caller.proof.as_ref().clone();
+        let question = AuthenticateAs { credential, cluster_id, acts_as: somebody.clone() };
+        let answer = self.bus.call(&question, &call(context, LOOKUP_DEADLINE)).await?;
+        answer.assertion.ok_or_else(|| Error::of(Code::Internal))
     }
 
     fn count_cache(&self, hit: bool) {
@@ -194,7 +209,8 @@ impl Authenticator for Authentication {
         // Checking a token's signature costs more than the look-up saves, so tokens take the other way.
         let Credential::ApiKey(key) = credential else { return None };
         let proof = token::api_key_proof(key.expose())?;
-        let known = self.known.known(&proof)?;
+        // What is held to addresses takes the way on which the address is known.
+        let known = self.known.known(&proof).filter(|known| !known.principal.has_sources())?;
         self.count_cache(true);
         Some(known.as_ref().clone())
     }
@@ -208,6 +224,7 @@ impl Authenticator for Authentication {
             Ok(proof) => self.whose(proof, context).await,
             Err(error) => Err(error),
         };
+        let answer = answer.and_then(|caller| caller.principal.check_source(context.client).map(|()| caller));
         let outcome = match &answer {
             Ok(_) => "accepted",
             Err(error) if error.code.status() < 500 => "refused",

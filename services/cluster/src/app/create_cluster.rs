@@ -44,6 +44,7 @@ impl App {
             cluster_name: Some(cluster.name.clone()),
             labels: token.labels,
             profile: token.profile,
+            namespaces: token.namespaces,
             uses_left: token.uses,
             expires_at: cluster.created_at + chrono::Duration::seconds(i64::from(token.lifetime_seconds)),
             revoked_at: None,

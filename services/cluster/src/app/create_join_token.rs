@@ -5,7 +5,7 @@ use roadstead_contracts::ids::JoinTokenId;
 use roadstead_contracts::message::{
     CreateJoinToken, JOIN_TOKEN_SECONDS_MAX, JOIN_TOKEN_USES_MAX, JoinToken, NewJoinToken, RightsProfile,
 };
-use roadstead_contracts::names::Labels;
+use roadstead_contracts::names::{Labels, Namespace};
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::{Caller, RequestContext};
 use roadstead_runtime::Secret;
@@ -23,6 +23,7 @@ pub(crate) struct JoinTokenRequest {
     pub(crate) uses: Option<u32>,
     pub(crate) labels: Labels,
     pub(crate) profile: RightsProfile,
+    pub(crate) namespaces: Vec<Namespace>,
 }
 
 /// A new token and its whole text.
@@ -52,6 +53,10 @@ impl App {
             within(request.lifetime_seconds, LIFETIME_SECONDS, JOIN_TOKEN_SECONDS_MAX, "lifetime_seconds")?;
         let uses = within(request.uses, 1, JOIN_TOKEN_USES_MAX, "uses")?;
         request.labels.check()?;
+        if (request.profile == RightsProfile::Namespaced) == request.namespaces.is_empty() {
+            let message = "namespaces go with the profile namespaced, and it with them";
+            return Err(Error::field(&["body", "namespaces"], "value_error", message));
+        }
         let id: JoinTokenId = self.ids.next();
         let drawn = TwoPart::new(Kind::Join, id, &self.ids);
         let new = NewJoinToken {
@@ -61,6 +66,7 @@ impl App {
             uses,
             labels: request.labels.clone(),
             profile: request.profile,
+            namespaces: request.namespaces.clone(),
         };
         Ok((new, drawn.format()))
     }

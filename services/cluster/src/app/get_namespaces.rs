@@ -7,8 +7,8 @@ use roadstead_contracts::message::{Agent, AgentTarget, GetNamespaces, Namespaces
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Caller, RequestContext};
 
-use super::cache::Answer;
 use super::{App, LOOKUP_DEADLINE, call};
+use roadstead_relay::Answer;
 
 /// How long a found agent is believed; only one that is connected is kept.
 const FOUND_FOR: Duration = Duration::from_secs(2);

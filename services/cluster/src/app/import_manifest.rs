@@ -30,6 +30,7 @@ impl App {
             token: &shown.format(),
             name: known.cluster_name.or(name).as_ref(),
             profile: known.profile,
+            namespaces: &known.namespaces,
             image: &self.options.agent_image,
         }))
     }

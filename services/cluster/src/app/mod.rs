@@ -1,13 +1,18 @@
 //! What the front door does: it asks the owners over the bus, as the caller.
 
 mod authenticate;
-mod cache;
+mod connect_cluster;
 mod create_cluster;
 mod create_join_token;
+mod create_operation;
+mod create_rollout;
+mod follow_operation;
 mod get_namespaces;
 mod import_manifest;
 mod keys;
 mod list_connected_agents;
+mod live;
+mod read_manifests;
 mod refresh_figures;
 
 use std::sync::Arc;
@@ -15,17 +20,23 @@ use std::time::Duration;
 
 use roadstead_bus::{Bus, CallContext};
 use roadstead_contracts::Result;
-use roadstead_contracts::message::{Agent, AgentTarget, Request};
+use roadstead_contracts::message::{Agent, AgentTarget, Handover, Request};
 use roadstead_http_kit::RequestContext;
 use roadstead_http_kit::forward::Forward;
+use roadstead_relay::{BodyStage, Cache, Handovers};
 use roadstead_runtime::{Ids, Readiness, SharedClock};
 use roadstead_telemetry::Metrics;
 
 pub(crate) use authenticate::Authentication;
-pub(crate) use cache::{Answer, Cache};
+pub(crate) use connect_cluster::DirectCluster;
 pub(crate) use create_cluster::{NewCluster, check_description};
 pub(crate) use create_join_token::{JoinTokenRequest, Joined};
+pub(crate) use create_operation::{Created, NewOperation, Terms};
+pub(crate) use create_rollout::{Clusters, MadeRollout, NewRollout};
+pub(crate) use follow_operation::{Follow, Told};
 pub(crate) use keys::TokenKeys;
+pub(crate) use live::Live;
+pub(crate) use read_manifests::SourceFile;
 pub(crate) use refresh_figures::{Refreshed, mode};
 
 use crate::options::{Options, PublicUrls};
@@ -53,12 +64,24 @@ pub(crate) struct App {
     pub(crate) agents: Cache<(roadstead_contracts::ids::UserId, AgentTarget), Agent>,
     pub(crate) figures: tokio::sync::Mutex<Refreshed>,
     pub(crate) forward: Forward,
+    /// Takes records of what is changed and refused here.
+    pub(crate) audit: Arc<crate::audit::Audit>,
+    /// Where manifests go: no message carries one.
+    pub(crate) bodies: Arc<dyn BodyStage>,
+    pub(crate) handovers: Arc<dyn Handovers>,
+    /// Who follows operations.
+    pub(crate) live: Arc<Live>,
 }
 
 impl App {
     /// Asks the owner of something; the answer within [`LOOKUP_DEADLINE`].
     pub(crate) async fn look_up<R: Request>(&self, request: &R, context: &RequestContext) -> Result<R::Reply> {
         self.bus.call(request, &call(context, LOOKUP_DEADLINE)).await
+    }
+
+    /// Hands over what must not ride a queue.
+    pub(crate) async fn hand_over<R: Handover>(&self, request: &R, context: &RequestContext) -> Result<R::Reply> {
+        roadstead_relay::hand_over(&*self.handovers, request, &context.request_id).await
     }
 
     /// Forgets where agents are: a caller who changed that sees the change at once.

@@ -88,6 +88,7 @@ pub(crate) fn mode(mode: ClusterMode) -> &'static str {
     match mode {
         ClusterMode::Agent => "agent",
         ClusterMode::Hosted => "hosted",
+        ClusterMode::Direct => "direct",
     }
 }
 

@@ -8,7 +8,7 @@
 use std::fmt::Write as _;
 
 use roadstead_contracts::message::RightsProfile;
-use roadstead_contracts::names::ClusterName;
+use roadstead_contracts::names::{ClusterName, Namespace};
 use roadstead_runtime::Secret;
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ const KEY_SECRET: &str = "roadstead-agent-key";
 const JOIN_SECRET: &str = "roadstead-join";
 /// User in the image: distroless' `nonroot`.
 const USER: u32 = 65_532;
+/// Where the agent remembers operations: below the agent's own default, `state.ledger_dir`.
+const STATE: &str = "/var/lib/roadstead-agent";
 /// Port of the agent's probes.
 const PORT: u16 = 8_081;
 
@@ -36,6 +38,8 @@ pub(crate) struct Import<'a> {
     pub(crate) name: Option<&'a ClusterName>,
     /// What the hub's groups may do.
     pub(crate) profile: RightsProfile,
+    /// In which namespaces, with the profile `namespaced`.
+    pub(crate) namespaces: &'a [Namespace],
     /// Image of the agent.
     pub(crate) image: &'a str,
 }
@@ -43,7 +47,7 @@ pub(crate) struct Import<'a> {
 /// The objects, in the order they must be made.
 pub(crate) fn objects(import: &Import<'_>) -> Vec<Value> {
     let mut objects = vec![namespace(), account()];
-    objects.extend(rights(import.profile));
+    objects.extend(rights(import.profile, import.namespaces));
     objects.extend(secrets(import.token));
     objects.push(deployment(import));
     objects.push(network_policy());
@@ -96,7 +100,7 @@ fn group(role: &str) -> String {
     format!("roadstead:{role}")
 }
 
-fn rights(profile: RightsProfile) -> Vec<Value> {
+fn rights(profile: RightsProfile, namespaces: &[Namespace]) -> Vec<Value> {
     let rbac = "rbac.authorization.k8s.io/v1";
     let subject = json!({"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE});
     let reference =
@@ -138,13 +142,24 @@ fn rights(profile: RightsProfile) -> Vec<Value> {
         }),
     ];
     for (role, cluster_role) in granted(profile) {
-        objects.push(json!({
-            "apiVersion": rbac,
-            "kind": "ClusterRoleBinding",
-            "metadata": cluster_metadata(&format!("roadstead-{role}")),
-            "roleRef": reference("ClusterRole", cluster_role),
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group(role)}],
-        }));
+        let bound = |kind: &str, metadata: Value| {
+            json!({
+                "apiVersion": rbac,
+                "kind": kind,
+                "metadata": metadata,
+                "roleRef": reference("ClusterRole", cluster_role),
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group(role)}],
+            })
+        };
+        let name = format!("roadstead-{role}");
+        if profile == RightsProfile::Namespaced {
+            objects.extend(namespaces.iter().map(|namespace| {
+                let metadata = json!({"name": name, "namespace": namespace.as_str(), "labels": labels()});
+                bound("RoleBinding", metadata)
+            }));
+        } else {
+            objects.push(bound("ClusterRoleBinding", cluster_metadata(&name)));
+        }
     }
     objects
 }
@@ -153,6 +168,8 @@ fn rights(profile: RightsProfile) -> Vec<Value> {
 fn granted(profile: RightsProfile) -> [(&'static str, &'static str); 3] {
     match profile {
         RightsProfile::ReadOnly => [("viewer", "view"), ("operator", "view"), ("admin", "view")],
+        // Kubernetes' own `admin` is for a namespace: no quotas, and no more rights than it has itself.
+        RightsProfile::Namespaced => [("viewer", "view"), ("operator", "edit"), ("admin", "admin")],
         RightsProfile::Operator => [("viewer", "view"), ("operator", "edit"), ("admin", "edit")],
         RightsProfile::Admin => [("viewer", "view"), ("operator", "edit"), ("admin", "cluster-admin")],
     }
@@ -195,6 +212,7 @@ fn deployment(import: &Import<'_>) -> Value {
                         "runAsNonRoot": true,
                         "runAsUser": USER,
                         "runAsGroup": USER,
+                        "fsGroup": USER,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "containers": [{
@@ -206,6 +224,7 @@ fn deployment(import: &Import<'_>) -> Value {
                             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
                         ],
                         "ports": [{"name": "probes", "containerPort": PORT}],
+                        "volumeMounts": [{"name": "state", "mountPath": STATE}],
                         "livenessProbe": probe("/healthz"),
                         "readinessProbe": probe("/readyz"),
                         "resources": {
@@ -218,6 +237,9 @@ fn deployment(import: &Import<'_>) -> Value {
                             "capabilities": {"drop": ["ALL"]},
                         },
                     }],
+                    // What the agent remembers of operations: it outlives the container. Mount a claim here to let it outlive
+                    // the pod as well.
+                    "volumes": [{"name": "state", "emptyDir": {"sizeLimit": "1Gi"}}],
                 },
             },
         },
@@ -246,7 +268,10 @@ mod tests {
     fn sample(profile: RightsProfile) -> Vec<Value> {
         let token = Secret::new("rsj_secret");
         let name = ClusterName::parse("prod").unwrap();
-        objects(&Import { hub: "https://hub:8007", token: &token, name: Some(&name), profile, image: "agent:1" })
+        let two = ["team-a", "team-b"].map(|name| Namespace::parse(name).unwrap());
+        let namespaces: &[Namespace] = if profile == RightsProfile::Namespaced { &two } else { &[] };
+        let hub = "https://hub:8007";
+        objects(&Import { hub, token: &token, name: Some(&name), profile, namespaces, image: "agent:1" })
     }
 
     fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -263,7 +288,7 @@ mod tests {
         assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
         assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
         assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
-        assert!(pod.get("volumes").is_none(), "no hostPath");
+        assert_eq!(pod["volumes"], json!([{"name": "state", "emptyDir": {"sizeLimit": "1Gi"}}]), "no hostPath");
         assert_eq!(container["args"], json!(["run", "--hub", "https://hub:8007", "--name", "prod"]));
         // The token is in its Secret and nowhere else.
         let shown: Vec<&Value> = objects.iter().filter(|object| object.to_string().contains("rsj_secret")).collect();
@@ -272,7 +297,7 @@ mod tests {
 
     #[test]
     fn no_right_is_wild() {
-        for profile in [RightsProfile::ReadOnly, RightsProfile::Operator, RightsProfile::Admin] {
+        for profile in RightsProfile::ALL {
             let objects = sample(profile);
             for role in of_kind(&objects, "ClusterRole").into_iter().chain(of_kind(&objects, "Role")) {
                 assert!(!role["rules"].to_string().contains('*'), "{role}");
@@ -307,11 +332,62 @@ mod tests {
         assert_eq!(bound(RightsProfile::Admin), pairs(["view", "edit", "cluster-admin"]));
     }
 
+    /// Every rule and every binding of a manifest, so that none can slip in: what a profile gives is exactly this.
+    #[test]
+    fn a_manifest_has_exactly_its_rules() {
+        let agent = [
+            "ClusterRole /roadstead-agent: get,list,watch nodes",
+            "ClusterRole /roadstead-agent: get /version,/healthz,/readyz",
+            "ClusterRole /roadstead-agent: impersonate users",
+            "ClusterRole /roadstead-agent: impersonate groups named roadstead:viewer,roadstead:operator,roadstead:admin",
+            "ClusterRoleBinding /roadstead-agent: ClusterRole roadstead-agent to ServiceAccount roadstead-agent",
+            "Role roadstead/roadstead-agent: get,update,patch secrets named roadstead-agent-key",
+            "RoleBinding roadstead/roadstead-agent: Role roadstead-agent to ServiceAccount roadstead-agent",
+        ];
+        for profile in RightsProfile::ALL {
+            let mut expected: Vec<String> = agent.map(str::to_owned).to_vec();
+            for (role, cluster_role) in granted(profile) {
+                let given = format!("roadstead-{role}: ClusterRole {cluster_role} to Group roadstead:{role}");
+                if profile == RightsProfile::Namespaced {
+                    expected.extend(["team-a", "team-b"].map(|space| format!("RoleBinding {space}/{given}")));
+                } else {
+                    expected.push(format!("ClusterRoleBinding /{given}"));
+                }
+            }
+            assert_eq!(spelt(&sample(profile)), expected, "{profile:?}");
+        }
+    }
+
+    fn spelt(objects: &[Value]) -> Vec<String> {
+        let list = |value: &Value| {
+            let words = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+            words.collect::<Vec<_>>().join(",")
+        };
+        let mut out = Vec::new();
+        for object in objects {
+            let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let head = format!("{} {}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
+            if text("/kind").ends_with("Binding") {
+                let (kind, name) = (text("/roleRef/kind"), text("/roleRef/name"));
+                let (who, whose) = (text("/subjects/0/kind"), text("/subjects/0/name"));
+                assert_eq!(object["subjects"].as_array().map(Vec::len), Some(1), "{object}");
+                out.push(format!("{head}: {kind} {name} to {who} {whose}"));
+            }
+            for rule in object["rules"].as_array().into_iter().flatten() {
+                let what = [list(&rule["resources"]), list(&rule["nonResourceURLs"])].concat();
+                let named = list(&rule["resourceNames"]);
+                let named = if named.is_empty() { named } else { format!(" named {named}") };
+                out.push(format!("{head}: {} {what}{named}", list(&rule["verbs"])));
+            }
+        }
+        out
+    }
+
     #[test]
     fn names_cannot_break_out() {
         let token = Secret::new("x\"\n---\nkind: Pod");
-        let import =
-            Import { hub: "h\n---\n", token: &token, name: None, profile: RightsProfile::Admin, image: "i\n---" };
+        let profile = RightsProfile::Admin;
+        let import = Import { hub: "h\n---\n", token: &token, name: None, profile, namespaces: &[], image: "i\n---" };
         let text = render(&import);
         assert_eq!(text.matches("\n---\n").count(), objects(&import).len());
     }

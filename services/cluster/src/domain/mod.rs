@@ -1,3 +1,4 @@
 //! Plain rules, no I/O.
 
 pub(crate) mod manifest;
+pub(crate) mod multipart;

@@ -7,8 +7,10 @@ use roadstead_http_kit::{Access, ApiResult, Body, RateClass, RequestContext, Rou
 use super::State;
 
 /// Prefixes with everything below, and their class.
-const BELOW: [(&str, RateClass); 7] = [
+const BELOW: [(&str, RateClass); 9] = [
     ("/api/v1/auth", RateClass::Api),
+    ("/api/v1/service-accounts", RateClass::Api),
+    ("/api/v1/audit", RateClass::Api),
     ("/auth", RateClass::Seed),
     ("/api/v1.0/auth", RateClass::Seed),
     ("/users", RateClass::Seed),

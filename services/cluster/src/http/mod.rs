@@ -4,7 +4,9 @@ mod docs;
 mod forward;
 mod import;
 pub(crate) mod openapi;
+mod operation_view;
 mod page;
+mod rollout_view;
 mod v1;
 mod v2;
 mod v3;
@@ -14,10 +16,13 @@ use std::sync::Arc;
 
 use actix_web::http::Method;
 use actix_web::web::{Data, ServiceConfig};
-use roadstead_contracts::identity::Action::{ClustersDelete, ClustersManage, ClustersRead, ClustersWrite, UsersWrite};
-use roadstead_http_kit::Access::{Action, Delegated, Optional, Public};
+use roadstead_contracts::identity::Action::{
+    ClustersDelete, ClustersManage, ClustersRead, ClustersWrite, OperationsCancel, OperationsRead, OperationsWrite,
+    UsersWrite,
+};
+use roadstead_http_kit::Access::{Action, Authenticated, Delegated, Optional, Public};
 use roadstead_http_kit::probes::Probes;
-use roadstead_http_kit::{Front, RateClass, Routes};
+use roadstead_http_kit::{Auditor, Front, RateClass, Routes};
 
 use crate::app::App;
 use crate::options::Options;
@@ -31,10 +36,21 @@ pub(crate) fn share(app: &Arc<App>, config: &mut ServiceConfig) {
 }
 
 /// The whole table of routes.
-pub(crate) fn table(front: Arc<Front>, options: &Options, probes: &Probes) -> Routes {
-    let routes = probes.add_to(Routes::new(front));
+pub(crate) fn table(
+    front: Arc<Front>,
+    options: &Options,
+    probes: &Probes,
+    auditor: Option<Arc<dyn Auditor>>,
+) -> Routes {
+    let routes = Routes::new(front);
+    let routes = match auditor {
+        Some(auditor) => routes.audited(auditor),
+        None => routes,
+    };
+    let routes = probes.add_to(routes);
     let routes = seeds(routes, options);
     let routes = ours(routes, options);
+    let routes = operations(routes);
     let routes = forward::add(routes);
     docs::add(routes)
 }
@@ -63,17 +79,53 @@ fn seeds(routes: Routes, options: &Options) -> Routes {
         .add(get, "/api/v2.0/agents", read, seed, v2::agents)
 }
 
+/// Changes to clusters, and what became of them.
+fn operations(routes: Routes) -> Routes {
+    use v1::{manifests, operation_events as events, operations as one, rollouts};
+    let (api, get, post) = (RateClass::Api, Method::GET, Method::POST);
+    let (read, write) = (Action(OperationsRead), Action(OperationsWrite));
+    let stop = Action(OperationsCancel);
+    let operation = |tail: &str| format!("/api/v1/operations/{{operation}}{tail}");
+    let rollout = |tail: &str| format!("/api/v1/rollouts/{{rollout}}{tail}");
+    routes
+        .add(post.clone(), "/api/v1/clusters/{cluster}/manifests", Action(ClustersManage), api, manifests::apply)
+        .add(post.clone(), "/api/v1/clusters/{cluster}/operations", write, api, one::create)
+        .add(get.clone(), "/api/v1/operations", read, api, one::list)
+        // Before the operation of any name.
+        .add(get.clone(), "/api/v1/operations/cluster/{cluster}", read, api, one::list_of_cluster)
+        .add(get.clone(), &operation(""), read, api, one::get)
+        .add(Method::DELETE, &operation(""), write, api, one::delete)
+        .add(get.clone(), &operation("/steps"), read, api, one::steps)
+        .add(get.clone(), &operation("/events"), read, api, events::follow)
+        .add(post.clone(), &operation("/cancel"), stop, api, one::cancel)
+        .add(post.clone(), &operation("/retry"), write, api, one::retry)
+        .add(post.clone(), &operation("/undo"), write, api, one::undo)
+        .add(get.clone(), "/api/v1/rollouts", read, api, rollouts::list)
+        .add(post.clone(), "/api/v1/rollouts", write, api, rollouts::create)
+        .add(get, &rollout(""), read, api, rollouts::get)
+        .add(post.clone(), &rollout("/approve"), write, api, rollouts::approve)
+        .add(post.clone(), &rollout("/halt"), stop, api, rollouts::halt)
+        .add(post.clone(), &rollout("/resume"), write, api, rollouts::resume)
+        .add(post.clone(), &rollout("/retry"), write, api, rollouts::retry)
+        .add(post, &rollout("/cancel"), stop, api, rollouts::cancel)
+}
+
 fn ours(routes: Routes, options: &Options) -> Routes {
     let api = RateClass::Api;
     let read = Action(ClustersRead);
     let routes = routes
         .add(Method::GET, "/api/v1/health", Public, RateClass::Free, v1::health::health)
+        // Before what the user service answers under `/api/v1/auth`: only here are clusters known.
+        .add(Method::GET, "/api/v1/auth/can", Authenticated, api, v1::can::can)
         .add(Method::GET, "/api/v1/clusters", read, api, v1::clusters::list)
         .add(Method::POST, "/api/v1/clusters", Action(ClustersWrite), api, v1::clusters::create)
         .add(Method::GET, "/api/v1/clusters/{cluster}", read, api, v1::clusters::get)
         .add(Method::PUT, "/api/v1/clusters/{cluster}", Action(ClustersWrite), api, v1::clusters::update)
         .add(Method::DELETE, "/api/v1/clusters/{cluster}", Action(ClustersDelete), api, v1::clusters::delete)
         .add(Method::GET, "/api/v1/clusters/{cluster}/namespaces", read, api, v1::namespaces::list)
+        .add(Method::PUT, "/api/v1/clusters/{cluster}/connection", Action(ClustersWrite), api, v1::connection::replace)
+        .add(Method::GET, "/api/v1/recordings", read, api, v1::recordings::list)
+        .add(Method::GET, "/api/v1/recordings/{recording}", read, api, v1::recordings::get)
         .add(Method::PUT, "/api/v1/clusters/{cluster}/grants/{account}", Action(UsersWrite), api, v1::grants::grant)
         .add(Method::DELETE, "/api/v1/clusters/{cluster}/grants/{account}", Action(UsersWrite), api, v1::grants::revoke)
         .add(Method::GET, "/api/v1/agents", read, api, v1::agents::list)
@@ -84,6 +136,9 @@ fn ours(routes: Routes, options: &Options) -> Routes {
         .add(Method::GET, "/import/{token}.yaml", Public, RateClass::Seed, import::manifest)
         .add(Method::GET, "/.well-known/roadstead", Public, api, v1::health::hub);
     // The Kubernetes door judges and counts these itself, and answers in Kubernetes' words.
+    let routes = routes
+        .add(Method::GET, "/api/v1/clusters/{cluster}/terminal", Delegated, RateClass::Free, v1::terminal::terminal)
+        .add(Method::GET, "/api/v1/clusters/{cluster}/logs", Delegated, RateClass::Free, v1::terminal::logs);
     let routes = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE].into_iter().fold(
         routes,
         |routes, method| {

@@ -70,12 +70,26 @@ pub(super) fn answer<T, V: Serialize>(
     asked: &PageRequest,
     view: impl Fn(T) -> V,
 ) -> HttpResponse {
+    answer_filtered(path, &QueryPairs::default(), page, asked, view)
+}
+
+/// A page of a list with filters: the next page has the same ones.
+pub(super) fn answer_filtered<T, V: Serialize>(
+    path: &str,
+    filters: &QueryPairs,
+    page: Page<T>,
+    asked: &PageRequest,
+    view: impl Fn(T) -> V,
+) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header(("x-total-count", page.total.to_string()));
     if let Some(cursor) = &page.next_cursor {
         // Relative: the hub does not guess under which name it was called (RFC 8288 §3).
-        let query = [("limit", asked.limit.to_string()), ("cursor", cursor.clone())];
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escape(value))).collect();
+        let limit = asked.limit.to_string();
+        let own = [("limit", limit.as_str()), ("cursor", cursor.as_str())];
+        let kept = filters.pairs().filter(|(name, _)| !matches!(*name, "limit" | "cursor" | "offset"));
+        let query: Vec<String> =
+            own.into_iter().chain(kept).map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
         response.insert_header((LINK, format!("<{path}?{}>; rel=\"next\"", query.join("&"))));
     }
     response.json(page.items.into_iter().map(view).collect::<Vec<_>>())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::agent::NamespaceInfo;
-use roadstead_contracts::message::{Agent, Cluster, JoinToken, RightsProfile};
+use roadstead_contracts::message::{Agent, Cluster, JoinToken};
 use roadstead_runtime::Secret;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -28,7 +28,7 @@ pub(crate) struct ClusterView {
     pub(crate) endpoint: String,
     /// Labels.
     pub(crate) labels: BTreeMap<String, String>,
-    /// `agent` or `hosted`.
+    /// `agent`, `direct` or `hosted`.
     pub(crate) mode: &'static str,
     /// `pending`, `connected`, `disconnected` or `error`.
     pub(crate) status: &'static str,
@@ -65,7 +65,7 @@ impl From<Cluster> for ClusterView {
             seq: cluster.seq,
             name: cluster.name.into(),
             description: cluster.description,
-            endpoint: String::new(),
+            endpoint: cluster.endpoint.unwrap_or_default(),
             labels: cluster.labels.0,
             mode: mode(cluster.mode),
             status: cluster.status.as_str(),
@@ -146,8 +146,10 @@ pub(crate) struct JoinTokenView {
     pub(crate) cluster_name: Option<String>,
     /// Labels it gives.
     pub(crate) labels: BTreeMap<String, String>,
-    /// `read_only`, `operator` or `admin`.
+    /// `read_only`, `namespaced`, `operator` or `admin`.
     pub(crate) profile: &'static str,
+    /// Namespaces of the profile `namespaced`.
+    pub(crate) namespaces: Vec<String>,
     /// Uses left.
     pub(crate) uses_left: u32,
     /// When it ends.
@@ -165,11 +167,8 @@ impl From<JoinToken> for JoinTokenView {
             cluster_id: token.cluster_id.map(|id| id.to_string()),
             cluster_name: token.cluster_name.map(String::from),
             labels: token.labels.0,
-            profile: match token.profile {
-                RightsProfile::ReadOnly => "read_only",
-                RightsProfile::Operator => "operator",
-                RightsProfile::Admin => "admin",
-            },
+            profile: token.profile.as_str(),
+            namespaces: token.namespaces.into_iter().map(String::from).collect(),
             uses_left: token.uses_left,
             expires_at: token.expires_at,
             revoked_at: token.revoked_at,

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_http_kit::tls::{Certificate, Files};
+use roadstead_relay::{AgentStreams, MeshStreams};
 use roadstead_runtime::Tasks;
 use rustls::ServerConfig;
 
 use super::breaker::Breakers;
-use super::{AgentStreams, Door, HubGate, MeshStreams, Standing};
+use super::{Door, HubGate, Standing};
 use crate::Deps;
 use crate::app::App;
 use crate::options::{KubernetesLink, Options};
@@ -87,6 +88,7 @@ impl Bound {
             gate: Arc::new(gate),
             streams: self.streams,
             breakers: Breakers::default(),
+            audit: Some(Arc::clone(&app.audit)),
             ids: deps.ids.clone(),
             tasks: deps.tasks.clone(),
         });

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use hyper::header::{HeaderMap, USER_AGENT};
+use roadstead_contracts::audit::{Actor, Origin};
 use roadstead_contracts::identity::Action;
-use roadstead_contracts::message::{AgentTarget, CredentialProof};
+use roadstead_contracts::message::{ActsAs, AgentTarget, CredentialProof};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Authenticator as _, Caller, Credential, RequestContext};
 use roadstead_kv::{Kv, MemoryKv, Quota};
@@ -90,10 +92,23 @@ impl Gate for HubGate {
         let caller = self.caller(&shown, &context).await?;
         self.spend(&caller).await?;
         if !caller.principal.allows(Action::ClustersRead) {
-            return Err(Code::Forbidden.into());
+            return Err(caller.principal.refusal(Action::ClustersRead));
         }
-        self.admit_caller(&caller, asked.cluster, &context).await
+        let origin = origin(&asked);
+        let admitted = self.admit_caller(&caller, asked.cluster, asked.acts_as, &context).await?;
+        Ok(Admitted { origin, ..admitted })
     }
+
+    fn actor(&self, headers: &HeaderMap) -> Option<Actor> {
+        let shown = credential::read(headers).ok()?;
+        self.app.authentication.known(&shown).map(|caller| Actor::of(&caller.principal))
+    }
+}
+
+/// Where a request comes from, for the audit trail.
+pub(super) fn origin(asked: &Asked<'_>) -> Origin {
+    let agent = asked.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    Origin::request(asked.request_id).from_address(asked.source).by(agent)
 }
 
 impl HubGate {
@@ -102,13 +117,31 @@ impl HubGate {
         &self,
         caller: &Caller,
         cluster: &str,
+        acts_as: Option<ActsAs>,
         context: &RequestContext,
     ) -> Result<Admitted> {
         let app = &self.app;
+        if acts_as.is_some() && !caller.principal.may_impersonate() {
+            let denied = "the hub acts as you at the cluster; to act as somebody else takes an admin's API key with the \
+                          permission clusters:impersonate";
+            return Err(Error::new(Code::ImpersonationDenied, denied));
+        }
         let agent = app.agent(caller, AgentTarget::Cluster(cluster.to_owned()), context).await?;
         let cluster_id = agent.cluster_id.ok_or(Code::AgentOffline)?;
-        let assertion = app.authentication.identity(caller, cluster_id, context).await?;
-        let user = caller.principal.username.clone();
-        Ok(Admitted { cluster_id, user, assertion, right: self.standing.of(caller) })
+        let assertion = match &acts_as {
+            None => app.authentication.identity(caller, cluster_id, context).await?,
+            Some(somebody) => app.authentication.identity_of(caller, somebody, cluster_id, context).await?,
+        };
+        Ok(Admitted {
+            cluster_id,
+            cluster_name: agent.cluster_name.clone().map(String::from).unwrap_or_default(),
+            user_id: caller.principal.user_id,
+            user: caller.principal.username.clone(),
+            actor: Actor::of(&caller.principal),
+            origin: Origin::request(&context.request_id).from_address(context.client),
+            acts_as,
+            assertion,
+            right: self.standing.of(caller),
+        })
     }
 }

@@ -5,14 +5,15 @@
 //! to the cluster's agent ([`relay`]); errors of the hub's own are Kubernetes `Status` objects ([`status`]).
 
 mod breaker;
+pub(crate) mod browser;
 mod build;
 mod credential;
 mod gate;
 pub(crate) mod proxy;
 mod relay;
+mod session;
 mod standing;
 mod status;
-mod streams;
 #[cfg(test)]
 mod tests;
 mod vet;
@@ -31,21 +32,24 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roadstead_contracts::agent::{StreamHead, StreamTarget};
-use roadstead_contracts::ids::{ClusterId, MessageId};
+use roadstead_contracts::audit::{Actor, Origin};
+use roadstead_contracts::ids::{ClusterId, MessageId, UserId};
+use roadstead_contracts::message::ActsAs;
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_relay::AgentStreams;
 use roadstead_runtime::{Ids, Tasks};
-use roadstead_tunnel::{Class, Stream};
+use roadstead_tunnel::Class;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::audit::{Audit, Deed};
 use breaker::Breakers;
 use relay::{AnswerBody, Exchange, Outcome};
 
 pub(crate) use build::{Built, bind};
 pub(crate) use gate::HubGate;
 pub(crate) use standing::{Right, Standing};
-pub(crate) use streams::MeshStreams;
 
 /// Connections at once: kubectl and client-go open one or two each; beyond this they wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -64,6 +68,11 @@ const HEAD_MAX: usize = 64 * 1024;
 pub(crate) trait Gate: Send + Sync {
     /// Authenticates, spends quota, finds the cluster (not visible = not found), and has an identity signed for it.
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted>;
+
+    /// Whose request it is, when that is known already: for the record of a refusal.
+    fn actor(&self, _headers: &HeaderMap) -> Option<Actor> {
+        None
+    }
 }
 
 /// What the gate decides on.
@@ -76,6 +85,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) source: IpAddr,
     /// The request's id.
     pub(crate) request_id: &'a str,
+    /// As whom the client asks to act.
+    pub(crate) acts_as: Option<ActsAs>,
 }
 
 /// A caller who may go through.
@@ -84,17 +95,20 @@ pub(crate) struct Admitted {
     pub(crate) cluster_id: ClusterId,
     /// Identity signed for it.
     pub(crate) assertion: String,
+    /// The cluster's name.
+    pub(crate) cluster_name: String,
+    /// The account.
+    pub(crate) user_id: UserId,
     /// User name, for the log.
     pub(crate) user: String,
+    /// As whom the caller acts, where that is somebody else.
+    pub(crate) acts_as: Option<ActsAs>,
+    /// Who it is, for the audit trail.
+    pub(crate) actor: Actor,
+    /// Where the request comes from, for the audit trail.
+    pub(crate) origin: Origin,
     /// Ends with the caller's right.
     pub(crate) right: Right,
-}
-
-/// Opens streams to agents, wherever their sessions are.
-#[async_trait]
-pub trait AgentStreams: Send + Sync {
-    /// A stream to the active agent of a cluster, with its head sent.
-    async fn open(&self, cluster: ClusterId, head: StreamHead, class: Class) -> Result<Stream>;
 }
 
 /// The door's parts.
@@ -102,6 +116,8 @@ pub(crate) struct Door {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) streams: Arc<dyn AgentStreams>,
     pub(crate) breakers: Breakers,
+    /// Takes records of changes, shells and reads of secrets.
+    pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) ids: Ids,
     pub(crate) tasks: Tasks,
 }
@@ -215,9 +231,11 @@ impl Door {
         }
         let target = vet::target(request.uri().path(), request.uri().query())?;
         let upgrade = vet::upgrade(request.headers())?;
-        let asked = Asked { headers: request.headers(), cluster: &target.cluster, source: peer.ip(), request_id };
-        let admitted = self.gate.admit(asked).await?;
-        let headers = vet::headers(request.headers())?;
+        let acts_as = vet::acts_as(request.headers())?;
+        let source = peer.ip();
+        let asked = Asked { headers: request.headers(), cluster: &target.cluster, source, request_id, acts_as };
+        let admitted = self.admitted(asked, request.method().as_str(), &target.tail).await?;
+        let headers = vet::headers(request.headers());
         let client_side = upgrade.map(|_| hyper::upgrade::on(&mut request));
         let right = admitted.right.clone();
         let prefix = format!("/k/{}", target.cluster);
@@ -247,6 +265,17 @@ impl Door {
         }
     }
 
+    /// Lets the caller in, or records that it was not.
+    pub(crate) async fn admitted(&self, asked: Asked<'_>, method: &str, tail: &str) -> Result<Admitted> {
+        let (headers, cluster, origin) = (asked.headers, asked.cluster, gate::origin(&asked));
+        let refusal = match self.gate.admit(asked).await {
+            Ok(admitted) => return Ok(admitted),
+            Err(refusal) => refusal,
+        };
+        let Some(audit) = &self.audit else { return Err(refusal) };
+        Err(audit.refused(Deed::of(method, tail), cluster, origin, self.gate.actor(headers), refusal).await)
+    }
+
     /// Carries an exchange of an admitted caller; also for the front door's own route.
     pub(crate) async fn carry<B>(
         &self,
@@ -264,8 +293,9 @@ impl Door {
             request_id: request_id.to_owned(),
             deadline_milliseconds: u32::try_from(OPEN_TIME.as_millis()).unwrap_or(u32::MAX),
             traceparent: None,
-            assertion: Some(admitted.assertion),
+            assertion: Some(admitted.assertion.clone()),
         };
+        let session = session::facts(&exchange, &admitted);
         // The cluster's audit log then has the hub's id of the request.
         if let Ok(value) = HeaderValue::from_str(request_id) {
             exchange.headers.insert(HeaderName::from_static("audit-id"), value);
@@ -274,8 +304,18 @@ impl Door {
         let path = exchange.tail.split('?').next().unwrap_or_default().to_owned();
         let method = exchange.method.clone();
         self.breakers.check(cluster)?;
+        let intent = match (&self.audit, Deed::of(method.as_str(), &exchange.tail)) {
+            (Some(audit), Some(deed)) => {
+                let acts_as = admitted.acts_as.as_ref().map(|somebody| somebody.user.as_str());
+                Some(audit.announced(&deed, admitted.origin, admitted.actor, acts_as, cluster).await?)
+            }
+            _ => None,
+        };
         let carried = async {
-            let opening = self.streams.open(cluster, head, class);
+            let opening = match session {
+                Some(session) => self.streams.open_session(session, head, class),
+                None => self.streams.open(cluster, head, class),
+            };
             let stream = tokio::time::timeout(OPEN_TIME, opening).await.map_err(|_| Error::of(Code::Timeout))??;
             relay::relay(exchange, stream, &self.tasks).await
         };
@@ -289,8 +329,11 @@ impl Door {
             Ok(Outcome::Switched(..)) => StatusCode::SWITCHING_PROTOCOLS.as_u16(),
             Err(error) => error.code.status(),
         };
-        let user = admitted.user;
-        tracing::info!(request_id, user, cluster_id = %cluster, %method, path, status, "{method} {path} {status}");
+        if let (Some(audit), Some(intent)) = (&self.audit, intent) {
+            audit.settled(&intent, outcome.as_ref().map(|_| status)).await;
+        }
+        let (user, acts_as) = (admitted.user, admitted.acts_as.map(|somebody| somebody.user));
+        tracing::info!(request_id, user, acts_as, cluster_id = %cluster, %method, path, status, "{method} {path} {status}");
         outcome
     }
 }

@@ -81,14 +81,19 @@ impl Door {
         if upgrade == Some(Upgrade::Spdy) {
             return Err(Error::new(Code::BadRequest, "SPDY is carried at the Kubernetes door only"));
         }
-        let asked =
-            Asked { headers: &headers, cluster: &target.cluster, source: call.source, request_id: call.request_id };
-        let admitted = self.gate.admit(asked).await?;
+        let asked = Asked {
+            headers: &headers,
+            cluster: &target.cluster,
+            source: call.source,
+            request_id: call.request_id,
+            acts_as: vet::acts_as(&headers)?,
+        };
+        let admitted = self.admitted(asked, call.method, &target.tail).await?;
         let right = admitted.right.clone();
         let exchange = Exchange {
             method: call.method.parse().map_err(bad)?,
             tail: target.tail,
-            headers: vet::headers(&headers)?,
+            headers: vet::headers(&headers),
             upgrade,
             pace: target.pace,
             bulk: target.bulk,

@@ -121,5 +121,5 @@ fn has_ended(principal: &Principal, now: Result<Principal>) -> bool {
 }
 
 fn same_rights(one: &Principal, two: &Principal) -> bool {
-    one.username == two.username && one.roles == two.roles && one.reach == two.reach
+    one.username == two.username && one.roles == two.roles && one.reach == two.reach && one.scope == two.scope
 }

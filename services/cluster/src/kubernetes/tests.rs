@@ -4,9 +4,10 @@
 use std::sync::Mutex;
 
 use roadstead_contracts::ids::TypedId as _;
+use roadstead_contracts::message::SessionFacts;
 use roadstead_runtime::{SystemClock, Tasks};
 use roadstead_tunnel::transport::pipe;
-use roadstead_tunnel::{Event, Options, Role, Session, start};
+use roadstead_tunnel::{Event, Options, Role, Session, Stream, start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -26,7 +27,12 @@ impl Gate for Everybody {
         Ok(Admitted {
             cluster_id: ClusterId::from_uuid(uuid::Uuid::from_u128(7)),
             assertion: "signed".to_owned(),
+            cluster_name: "prod".to_owned(),
+            user_id: UserId::from_uuid(uuid::Uuid::from_u128(8)),
             user: "ada".to_owned(),
+            actor: Actor::anonymous(),
+            origin: Origin::request(asked.request_id),
+            acts_as: asked.acts_as,
             right: Right::new(self.0.clone()),
         })
     }
@@ -39,6 +45,10 @@ impl AgentStreams for Tunnel {
     async fn open(&self, _: ClusterId, head: StreamHead, class: Class) -> Result<Stream> {
         let head = serde_json::to_vec(&head).unwrap();
         self.0.open(head.into(), class).map_err(|_| Code::AgentOffline.into())
+    }
+
+    async fn open_session(&self, session: SessionFacts, head: StreamHead, class: Class) -> Result<Stream> {
+        self.open(session.cluster_id, head, class).await
     }
 }
 
@@ -70,6 +80,7 @@ impl Rig {
             gate: Arc::new(Everybody(right.clone())),
             streams: Arc::new(Tunnel(session)),
             breakers: Breakers::default(),
+            audit: None,
             ids: Ids::system(SystemClock::shared()),
             tasks: tasks.clone(),
         });

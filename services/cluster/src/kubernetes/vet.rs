@@ -1,7 +1,11 @@
 //! What of a request may reach a cluster: the tail of the path, and an allow-list of headers by exclusion of everything
 //! that is between the client and the hub (reliability rows P01 to P04, P07).
 
+use std::collections::BTreeSet;
+
 use hyper::header::{self, HeaderMap, HeaderName};
+use roadstead_contracts::identity::Role;
+use roadstead_contracts::message::ActsAs;
 use roadstead_contracts::{Code, Error, Result};
 
 /// Longest path and query that go on: above kube-apiserver's own practice, below its 1 MiB of head.
@@ -185,15 +189,56 @@ pub(crate) fn upgrade(headers: &HeaderMap) -> Result<Option<Upgrade>> {
     }
 }
 
-/// The headers that go on. `Impersonate-*` is refused, never dropped: a client that believes it acts as somebody else must
-/// learn that it does not.
-pub(crate) fn headers(incoming: &HeaderMap) -> Result<HeaderMap> {
-    if incoming.keys().any(|name| name.as_str().starts_with("impersonate-")) {
-        return Err(Error::new(
-            Code::ImpersonationDenied,
-            "the hub acts as you at the cluster; Impersonate headers are not accepted",
-        ));
+/// As whom the client asks to act, in the hub's own names: `Impersonate-User` and `Impersonate-Group`, with the hub's prefix
+/// or without. What the hub could not put in its place is refused, never dropped: a client that believes it acts as somebody
+/// else must learn that it does not. Whether it may is the gate's.
+pub(crate) fn acts_as(incoming: &HeaderMap) -> Result<Option<ActsAs>> {
+    let denied = |why: &'static str| Err(Error::new(Code::ImpersonationDenied, why));
+    if !incoming.keys().any(is_impersonation) {
+        return Ok(None);
     }
+    if incoming
+        .keys()
+        .any(|name| is_impersonation(name) && !["impersonate-user", "impersonate-group"].contains(&name.as_str()))
+    {
+        return denied("Impersonate headers other than Impersonate-User and Impersonate-Group are not carried");
+    }
+    let plain = |value: &header::HeaderValue| {
+        let text = value.to_str().ok()?;
+        Some(text.strip_prefix(PREFIX).unwrap_or(text).to_owned())
+    };
+    let mut users = incoming.get_all("impersonate-user").iter();
+    let (Some(user), None) = (users.next().and_then(plain), users.next()) else {
+        return denied("Impersonate-User must be there once");
+    };
+    // As the agent judges names: no others reach a cluster.
+    let printable = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b'/');
+    if user.is_empty() || user.len() > ACTED_NAME_MAX || !user.bytes().all(printable) || user.starts_with("system:") {
+        return denied(
+            "Impersonate-User must be the name of a user of the hub; users of Kubernetes itself are never acted as",
+        );
+    }
+    let mut roles = BTreeSet::new();
+    for group in incoming.get_all("impersonate-group") {
+        let Some(role) = plain(group).and_then(|group| Role::parse(&group)) else {
+            return denied("Impersonate-Group must be roadstead:viewer, roadstead:operator or roadstead:admin");
+        };
+        roles.insert(role);
+    }
+    Ok(Some(ActsAs { user, roles }))
+}
+
+fn is_impersonation(name: &HeaderName) -> bool {
+    name.as_str().starts_with("impersonate-")
+}
+
+/// Prefix of the hub's users and groups in a cluster.
+const PREFIX: &str = "roadstead:";
+/// Longest user name, as the agent takes it.
+const ACTED_NAME_MAX: usize = 128;
+
+/// The headers that go on. `Impersonate-*` stays here: [`acts_as`] has read it.
+pub(crate) fn headers(incoming: &HeaderMap) -> HeaderMap {
     // What `Connection` names is for this hop too, whatever it is.
     let named: Vec<String> = incoming
         .get_all(header::CONNECTION)
@@ -207,6 +252,7 @@ pub(crate) fn headers(incoming: &HeaderMap) -> Result<HeaderMap> {
         let dropped = |name: &HeaderName| {
             let name = name.as_str();
             NOT_FORWARDED.contains(&name)
+                || name.starts_with("impersonate-")
                 || NOT_FORWARDED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
                 || named.iter().any(|word| word == name)
         };
@@ -218,7 +264,7 @@ pub(crate) fn headers(incoming: &HeaderMap) -> Result<HeaderMap> {
             outgoing.append(name, value.clone());
         }
     }
-    Ok(outgoing)
+    outgoing
 }
 
 /// Browsers cannot set headers on a WebSocket and put their token among the sub-protocols (as kube-apiserver reads it); it is
@@ -333,11 +379,24 @@ mod tests {
     }
 
     #[test]
-    fn p01_impersonation_is_refused_in_any_spelling() {
-        for name in ["Impersonate-User", "impersonate-group", "IMPERSONATE-UID", "Impersonate-Extra-x"] {
-            let refused = headers(&map(&[(name, "x")])).unwrap_err();
+    fn p01_impersonation_is_read_in_the_hubs_names_and_never_forwarded() {
+        for name in ["impersonate-group", "IMPERSONATE-UID", "Impersonate-Extra-x", "impersonate-x"] {
+            let refused = acts_as(&map(&[("impersonate-user", "bob"), (name, "x")])).unwrap_err();
             assert_eq!(refused.code, Code::ImpersonationDenied, "{name}");
         }
+        for user in ["system:admin", "roadstead:system:admin", "", "a,b", "a/b", "roadstead:", &"x".repeat(200)] {
+            assert!(acts_as(&map(&[("impersonate-user", user)])).is_err(), "{user}");
+        }
+        assert!(acts_as(&map(&[("impersonate-group", "viewer")])).is_err(), "a group without a user");
+        assert!(acts_as(&map(&[("impersonate-user", "a"), ("Impersonate-User", "b")])).is_err());
+        assert!(acts_as(&map(&[("impersonate-user", "a"), ("impersonate-group", "system:masters")])).is_err());
+        for (user, group) in [("bob", "viewer"), ("roadstead:bob", "roadstead:viewer")] {
+            let sent = map(&[("IMPERSONATE-USER", user), ("impersonate-group", group), ("accept", "a/b")]);
+            let asked = acts_as(&sent).unwrap().unwrap();
+            assert_eq!((asked.user.as_str(), asked.roles), ("bob", BTreeSet::from([Role::Viewer])));
+            assert_eq!(headers(&sent).len(), 1, "the hub puts its own in their place");
+        }
+        assert_eq!(acts_as(&map(&[("accept", "a/b")])), Ok(None));
     }
 
     #[test]
@@ -356,7 +415,7 @@ mod tests {
             ("content-type", "application/apply-patch+yaml"),
             ("sec-websocket-protocol", "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0"),
         ]);
-        let kept = headers(&sent).unwrap();
+        let kept = headers(&sent);
         let names: Vec<&str> = kept.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["accept", "content-type", "sec-websocket-protocol"]);
         assert_eq!(kept["sec-websocket-protocol"], "v5.channel.k8s.io");

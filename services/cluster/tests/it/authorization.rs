@@ -46,10 +46,23 @@ fn the_public_routes_are_these() {
     assert_eq!(open.len(), PUBLIC.len());
     let delegated = rows.iter().filter(|row| row.access == Access::Delegated);
     for row in delegated {
-        let known = ["/api/v1/auth", "/auth", "/api/v1.0/", "/users", "/api-keys", "/api/v1/clusters/{cluster}/proxy/"];
+        let known = [
+            "/api/v1/auth",
+            "/api/v1/audit",
+            "/api/v1/service-accounts",
+            "/auth",
+            "/api/v1.0/",
+            "/users",
+            "/api-keys",
+            "/api/v1/clusters/{cluster}/proxy/",
+            "/api/v1/clusters/{cluster}/terminal",
+            "/api/v1/clusters/{cluster}/logs",
+        ];
         assert!(known.iter().any(|prefix| row.path.starts_with(prefix)), "{} is delegated", row.path);
     }
 }
+
+const MANIFEST: &str = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
 
 struct Target {
     path: String,
@@ -57,11 +70,16 @@ struct Target {
 }
 
 fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) -> Target {
+    let operation = rig.operations.rows.lock().unwrap()[0].0.id.to_string();
+    let rollout = rig.operations.rollouts.lock().unwrap()[0].id.to_string();
     let path = row
         .path
         .replace("{cluster}", cluster)
         .replace("{agent}", agent)
         .replace("{token}", token)
+        .replace("{operation}", &operation)
+        .replace("{rollout}", &rollout)
+        .replace("{recording}", "0198c5b0-0000-7000-8000-000000000009")
         .replace("{account}", &rig.viewer.principal.username);
     assert!(!path.contains('{'), "{path} has a parameter that this test does not know");
     let path = if path.ends_with("/namespaces") && path.starts_with("/api/v3.0") {
@@ -72,6 +90,13 @@ fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) ->
     let body = match (row.method.as_str(), row.path.as_str()) {
         ("POST", "/api/v1/clusters") => Some(json!({"name": "new"})),
         ("POST", "/api/v2.0/onboard") => Some(json!({"cluster_name": "new"})),
+        ("POST", "/api/v1/clusters/{cluster}/manifests") => Some(json!({"manifests": MANIFEST})),
+        ("POST", "/api/v1/clusters/{cluster}/operations" | "/api/v1/rollouts") => {
+            Some(json!({"kind": "apply", "manifests": MANIFEST, "clusters": [cluster]}))
+        }
+        ("PUT", "/api/v1/clusters/{cluster}/connection") => Some(json!({
+            "auth_method": "token", "api_server_url": "https://10.0.0.1", "service_account_token": "t",
+        })),
         ("POST" | "PUT", _) => Some(json!({})),
         _ => None,
     };
@@ -84,6 +109,11 @@ async fn every_route_refuses_who_may_not() {
     let cluster = rig.world.add_cluster("prod", rig.operator.principal.user_id);
     let made = rig.send("POST", "/api/v1/join-tokens", Some(&rig.operator.key), Some(json!({}))).await.json();
     let (cluster, agent) = (cluster.id.to_string(), cluster.agent_id.unwrap().to_string());
+    let work = json!({"kind": "apply", "manifests": MANIFEST, "clusters": ["prod"], "confirmed": true});
+    for path in ["/api/v1/clusters/prod/operations", "/api/v1/rollouts"] {
+        let begun = rig.send("POST", path, Some(&rig.operator.key), Some(work.clone())).await;
+        assert!(matches!(begun.status, 201 | 202), "{begun:?}");
+    }
     let token = made["id"].as_str().unwrap().to_owned();
     let unknown = TwoPart::new(Kind::ApiKey, rig.ids.next::<ApiKeyId>(), &rig.ids).format();
     // The user service says the same of a key that is over as of one that never was.
@@ -132,13 +162,15 @@ async fn every_route_refuses_who_may_not() {
         assert_eq!(rig.send(row.method.as_str(), &in_query, None, None).await.status, 401, "{name}: key in the query");
 
         if let Some(action) = action {
-            let low = if action == Action::ClustersRead { &rig.nobody } else { &rig.viewer };
+            let reads = matches!(action, Action::ClustersRead | Action::OperationsRead);
+            let low = if reads { &rig.nobody } else { &rig.viewer };
             let answer = send(vec![("x-api-key", low.key.clone())]).await;
             assert_eq!((answer.status, answer.code().as_str()), (403, "forbidden"), "{name}: too low a role");
         }
         // Another operator: what is not theirs is not there. Grants are for admins, who see everything.
-        let has_id = ["{cluster}", "{agent}", "{token}"].iter().any(|part| row.path.contains(part))
-            || target.path.contains("agent_id=");
+        let has_id =
+            ["{cluster}", "{agent}", "{token}", "{operation}", "{rollout}"].iter().any(|part| row.path.contains(part))
+                || target.path.contains("agent_id=");
         if has_id && action != Some(Action::UsersWrite) {
             let answer = send(vec![("x-api-key", rig.other.key.clone())]).await;
             assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{name}: not theirs");
@@ -146,6 +178,7 @@ async fn every_route_refuses_who_may_not() {
     }
     assert!(checked >= 20, "only {checked} routes were checked");
     // Nothing changed behind all these refusals.
+    assert_eq!(rig.operations.rows.lock().unwrap().len(), 1);
     assert_eq!(rig.world.clusters.lock().unwrap().len(), 1);
     assert!(rig.world.tokens.lock().unwrap().iter().all(|(token, ..)| token.revoked_at.is_none()));
 }

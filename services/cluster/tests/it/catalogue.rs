@@ -17,15 +17,45 @@ use tracing::span;
 use crate::rig::{Answer, Rig};
 
 /// Routes with a JSON body of ours. The Kubernetes routes pass theirs on.
-const WITH_BODY: [(&str, &str); 4] = [
+const WITH_BODY: [(&str, &str); 7] = [
     ("POST", "/api/v1/clusters"),
     ("PUT", "/api/v1/clusters/{cluster}"),
+    ("PUT", "/api/v1/clusters/{cluster}/connection"),
     ("POST", "/api/v1/join-tokens"),
     ("POST", "/api/v2.0/onboard"),
+    ("POST", "/api/v1/clusters/{cluster}/operations"),
+    ("POST", "/api/v1/rollouts"),
 ];
 /// Routes that change something without a JSON body of ours.
-const WITHOUT_BODY: [&str; 2] = ["/api/v2.0/generate-agent-id", "/api/v1/clusters/{cluster}/grants/{account}"];
-const FIELDS: [&str; 14] = [
+const WITHOUT_BODY: [&str; 7] = [
+    "/api/v2.0/generate-agent-id",
+    "/api/v1/clusters/{cluster}/grants/{account}",
+    "/api/v1/rollouts/{rollout}/approve",
+    "/api/v1/rollouts/{rollout}/halt",
+    "/api/v1/rollouts/{rollout}/resume",
+    "/api/v1/rollouts/{rollout}/retry",
+    "/api/v1/rollouts/{rollout}/cancel",
+];
+/// Routes whose bodies `operations.rs` looks at: manifests, and what may be left out.
+const OTHER_BODY: [&str; 4] = [
+    "/api/v1/clusters/{cluster}/manifests",
+    "/api/v1/operations/{operation}/cancel",
+    "/api/v1/operations/{operation}/retry",
+    "/api/v1/operations/{operation}/undo",
+];
+const FIELDS: [&str; 35] = [
+    "kind",
+    "manifests",
+    "namespace",
+    "dry_run",
+    "object",
+    "replicas",
+    "command",
+    "plan",
+    "selector",
+    "clusters",
+    "deadline_seconds",
+    "priority",
     "name",
     "description",
     "labels",
@@ -33,6 +63,15 @@ const FIELDS: [&str; 14] = [
     "lifetime_seconds",
     "uses",
     "profile",
+    "namespaces",
+    "connection",
+    "auth_method",
+    "kubeconfig",
+    "api_server_url",
+    "tls_config",
+    "qps",
+    "burst",
+    "timeout",
     "cluster",
     "cluster_name",
     "context_name",
@@ -65,7 +104,8 @@ fn the_routes_with_a_body_are_these() {
     for row in roadstead_cluster::routes(&settings) {
         let changes = matches!(row.method.as_str(), "POST" | "PUT" | "PATCH");
         let kubernetes = row.path.contains("{tail") || row.path.contains("/proxy") || row.path.starts_with("/k");
-        if !changes || kubernetes || row.access == Access::Delegated || WITHOUT_BODY.contains(&row.path.as_str()) {
+        let elsewhere = WITHOUT_BODY.contains(&row.path.as_str()) || OTHER_BODY.contains(&row.path.as_str());
+        if !changes || kubernetes || row.access == Access::Delegated || elsewhere {
             continue;
         }
         let known = WITH_BODY.iter().any(|(method, path)| *method == row.method.as_str() && *path == row.path);
@@ -154,7 +194,26 @@ async fn r10_foreign_and_missing_look_the_same() {
     let made = rig.send("POST", "/api/v1/join-tokens", Some(&rig.operator.key), Some(json!({}))).await.json();
     let (cluster, agent) = (cluster.id.to_string(), cluster.agent_id.unwrap().to_string());
     let token = made["id"].as_str().unwrap();
+    let work = json!({
+        "kind": "exec", "namespace": "a", "pod": "b", "command": ["ls"], "clusters": ["prod"], "confirmed": true,
+    });
+    for path in ["/api/v1/clusters/prod/operations", "/api/v1/rollouts"] {
+        rig.send("POST", path, Some(&rig.operator.key), Some(work.clone())).await;
+    }
+    let operation = rig.operations.last().id.to_string();
+    let rollout = rig.operations.rollouts.lock().unwrap()[0].id.to_string();
     for (method, path, id) in [
+        ("GET", "/api/v1/operations/{}", operation.as_str()),
+        ("DELETE", "/api/v1/operations/{}", &operation),
+        ("GET", "/api/v1/operations/{}/steps", &operation),
+        ("GET", "/api/v1/operations/{}/events", &operation),
+        ("POST", "/api/v1/operations/{}/cancel", &operation),
+        ("POST", "/api/v1/operations/{}/retry", &operation),
+        ("POST", "/api/v1/operations/{}/undo", &operation),
+        ("GET", "/api/v1/operations/cluster/{}", &cluster),
+        ("GET", "/api/v1/operations?cluster={}", &cluster),
+        ("GET", "/api/v1/rollouts/{}", &rollout),
+        ("POST", "/api/v1/rollouts/{}/halt", &rollout),
         ("GET", "/api/v1/clusters/{}", cluster.as_str()),
         ("GET", "/api/v1/clusters/{}", "prod"),
         ("GET", "/api/v1/clusters/{}", "123"),

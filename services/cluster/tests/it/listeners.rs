@@ -57,6 +57,7 @@ async fn tls_as_the_seed_switches_it_on() {
     let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
     let env = MapEnv::new([
         ("ROADSTEAD_SERVER_PORT", "0".to_owned()),
+        ("ROADSTEAD_DATA_DIR", folder.path().display().to_string()),
         ("USE_SSL", "true".to_owned()),
         ("SSL_KEYFILE", key.display().to_string()),
         ("SSL_CERTFILE", certificate.display().to_string()),

@@ -9,15 +9,20 @@
     reason = "tests"
 )]
 
+mod audit;
 mod authentication;
 mod authorization;
 mod catalogue;
 mod clusters;
+mod direct;
 mod docs;
 mod forwarding;
 mod join;
 mod listeners;
 mod metrics;
+mod operation_events;
+mod operations;
+mod operations_owner;
 mod owners;
 mod quotas;
 mod rig;

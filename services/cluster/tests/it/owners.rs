@@ -76,6 +76,7 @@ impl World {
             description: String::new(),
             labels: roadstead_contracts::names::Labels::default(),
             mode: ClusterMode::Agent,
+            endpoint: None,
             status: ClusterStatus::Connected,
             owner_id: Some(owner),
             agent_id: Some(agent_id),
@@ -100,7 +101,7 @@ impl World {
         cluster
     }
 
-    fn find(&self, principal: &Principal, reference: &str) -> Result<Cluster> {
+    pub fn find(&self, principal: &Principal, reference: &str) -> Result<Cluster> {
         let clusters = self.clusters.lock().unwrap();
         let found = clusters.iter().map(|(cluster, _)| cluster).find(|cluster| {
             cluster.id.to_string() == reference
@@ -184,6 +185,7 @@ pub fn principal(user_id: UserId, seq: i64, name: &str, roles: &[Role], reach: R
         roles: roles.iter().copied().collect::<BTreeSet<_>>(),
         reach,
         credential: CredentialKind::QueuePeer(String::new()),
+        scope: None,
     }
 }
 
@@ -369,6 +371,7 @@ fn store_token(world: &World, new: NewJoinToken, cluster: Option<&Cluster>, owne
         cluster_id: cluster.map(|cluster| cluster.id),
         cluster_name: cluster.map(|cluster| cluster.name.clone()),
         labels: new.labels,
+        namespaces: new.namespaces.clone(),
         profile: new.profile,
         uses_left: new.uses,
         expires_at: noon() + chrono::Duration::seconds(i64::from(new.lifetime_seconds)),

@@ -14,6 +14,7 @@ use roadstead_auth::token::{Kind, TwoPart};
 use roadstead_bus::memory::Memory;
 use roadstead_bus::{Bus, Counts, Member, Transport};
 use roadstead_cluster::{Deps, Links, Service};
+use roadstead_contracts::audit::AuditRecord;
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
 use roadstead_contracts::ids::{ApiKeyId, SessionId, UserId};
@@ -27,6 +28,7 @@ use roadstead_runtime::{Clock as _, Ids, ManualClock, Readiness, Secret, SharedC
 use roadstead_telemetry::Metrics;
 use serde_json::Value;
 
+use crate::operations_owner::{Operations, serve_operations};
 use crate::owners::{World, noon, principal, serve_onboarding, serve_user};
 
 /// One account and its credentials.
@@ -41,10 +43,14 @@ pub struct Rig {
     pub ids: Ids,
     pub metrics: Metrics,
     pub world: Arc<World>,
+    pub operations: Arc<Operations>,
     pub deps: Deps,
     pub service: Service,
     pub transport: Memory,
     pub user_bus: Bus,
+    /// What the front door had recorded.
+    pub trail: Arc<Mutex<Vec<AuditRecord>>>,
+    _folder: tempfile::TempDir,
     pub signing: Arc<Mutex<Signing>>,
     pub key_fetches: Arc<AtomicU32>,
     pub http: reqwest::Client,
@@ -106,8 +112,13 @@ impl Rig {
         };
         let bus = |service| Bus::new(Arc::new(transport.clone()) as Arc<dyn Transport>, member(service));
         let (door_bus, user_bus, onboarding_bus) = (bus("cluster"), bus("user"), bus("onboarding"));
+        let folder = tempfile::tempdir().unwrap();
+        let trail = Arc::new(Mutex::new(Vec::new()));
+        crate::audit::serve_trail(&user_bus, Arc::clone(&trail)).await;
         let world = World::new(ids.clone());
+        let operations = Operations::new(ids.clone(), bus("operations"));
         if !setup.without_owners {
+            serve_operations(&operations).await;
             serve_user(&user_bus, &world).await;
             serve_onboarding(&onboarding_bus, &world).await;
         }
@@ -115,7 +126,8 @@ impl Rig {
         let key_fetches = Arc::new(AtomicU32::new(0));
         let user_url =
             user_http(&tasks, &shared, &ids, mesh_key.clone(), Arc::clone(&signing), Arc::clone(&key_fetches));
-        let mut env = MapEnv::new([("ROADSTEAD_SERVER_PORT", "0")]);
+        let mut env = MapEnv::new([("ROADSTEAD_SERVER_PORT", "0")])
+            .with("ROADSTEAD_DATA_DIR", folder.path().display().to_string());
         for (name, value) in setup.env {
             env = env.with(name, value);
         }
@@ -135,6 +147,8 @@ impl Rig {
         let links = Links {
             user_url: setup.user_url.or(Some(user_url)),
             agent_url: Some("https://agents.example:8007".to_owned()),
+            bodies: Some(Arc::clone(&operations) as Arc<dyn roadstead_relay::BodyStage>),
+            handovers: Some(Arc::new(crate::direct::Onboarding(Arc::clone(&world)))),
             ..Links::default()
         };
         let service = roadstead_cluster::build(deps.clone(), links).unwrap();
@@ -154,10 +168,13 @@ impl Rig {
             ids: ids.clone(),
             metrics,
             world,
+            operations,
             deps,
             service,
             transport,
             user_bus,
+            trail,
+            _folder: folder,
             signing,
             key_fetches,
             http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap(),
@@ -318,7 +335,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    async fn of(response: reqwest::Response) -> Self {
+    pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.unwrap() }
     }

@@ -4,13 +4,14 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Cluster, ClusterMode, CreateCluster};
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, new_token, require};
+use super::{App, new_token, require, require_unbound};
 use crate::limits::DESCRIPTION_MAX;
 use crate::store::{Change, NewCluster};
 
 pub(crate) async fn create_cluster(app: &App, request: CreateCluster, change: Change) -> Result<Cluster> {
     let principal = &request.principal;
     require(principal, Action::ClustersWrite)?;
+    require_unbound(principal)?;
     check_description(&request.description)?;
     request.labels.check()?;
     let new = NewCluster {

@@ -6,7 +6,7 @@ use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{CreateJoinToken, JoinToken, NewJoinToken};
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, require};
+use super::{App, require, require_unbound};
 use crate::domain::check_new_token;
 use crate::store::{Change, NewToken};
 
@@ -20,6 +20,7 @@ pub(crate) async fn create_join_token(app: &App, request: CreateJoinToken, chang
     if cluster.is_none() {
         // Whoever joins with it makes a cluster in the caller's name.
         require(principal, Action::ClustersWrite)?;
+        require_unbound(principal)?;
     }
     let new = new_token(principal, request.token, cluster, change.at)?;
     let made = app.store.create_token(&new, &change).await;

@@ -46,5 +46,6 @@ pub(crate) async fn enrol(app: &App, request: Enrol) -> Result<Enrolled> {
         cluster_name: enrolled.name,
         identity_root: keys.root.clone(),
         profile: enrolled.profile,
+        namespaces: enrolled.namespaces,
     })
 }

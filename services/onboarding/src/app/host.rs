@@ -14,6 +14,7 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::OnFailure;
 use roadstead_tunnel::transport::pipe;
 use roadstead_tunnel::{Options, Role, start};
+use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::domain::{AgentKind, ClusterRef, cut_text};
@@ -21,6 +22,8 @@ use crate::limits::KEYS_RETRY;
 use crate::session::{Arrival, attach};
 use crate::store::{NewAgent, NewCluster};
 
+/// Folder below the hub's own in which hosted agents remember operations, one folder each.
+const HOSTED: &str = "hosted-agents";
 /// Wait before a hosted agent that ended comes back.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,10 +34,11 @@ pub(crate) async fn host(app: &Arc<App>, name: ClusterName, kubeconfig: &Path, o
     })?;
     let cluster = cluster_named(app, name, owner).await?;
     let agent = agent_of(app, cluster.id, owner).await?;
+    let core = core.with_ledger(app.settings.data_dir.join(HOSTED).join(cluster.id.to_string()));
     let (app, core, cluster_id) = (Arc::clone(app), Arc::new(core), cluster.id);
-    app.tasks
-        .clone()
-        .run("hosted-agent", OnFailure::Restart, move || serve(Arc::clone(&app), Arc::clone(&core), agent, cluster_id));
+    app.tasks.clone().run("hosted-agent", OnFailure::Restart, move || {
+        serve_hosted(Arc::clone(&app), Arc::clone(&core), agent, cluster_id, CancellationToken::new())
+    });
     Ok(cluster)
 }
 
@@ -79,28 +83,50 @@ async fn agent_of(app: &App, cluster: ClusterId, owner: &Principal) -> Result<Ag
     Ok(app.store.create_agent(&new, &app.own_change()).await?.id)
 }
 
-/// Sessions of a hosted agent, one after the other, until the process stops or the agent is revoked.
-async fn serve(app: Arc<App>, core: Arc<Core>, agent: AgentId, cluster: ClusterId) -> anyhow::Result<()> {
+/// Sessions of a hosted agent, one after the other, until it is stopped, the process stops or the agent is revoked.
+pub(crate) async fn serve_hosted(
+    app: Arc<App>,
+    core: Arc<Core>,
+    agent: AgentId,
+    cluster: ClusterId,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let stopping = app.tasks.stopping();
-    while !stopping.is_cancelled() {
+    while !stopping.is_cancelled() && !stop.is_cancelled() {
         let Ok(keys) = app.keys.get() else {
             tokio::time::sleep(KEYS_RETRY).await;
             continue;
         };
-        let Some(epoch) = app.presence.connect(agent).await? else {
-            tracing::info!("the agent {agent} of a hosted cluster was cut off");
-            return Ok(());
+        let epoch = match app.presence.connect(agent).await {
+            Ok(Some(epoch)) => epoch,
+            Ok(None) => {
+                tracing::info!("the agent {agent} of a hosted cluster was cut off");
+                return Ok(());
+            }
+            Err(fault) => {
+                tracing::debug!("a hosted agent waits for the database: {fault}");
+                pause(&app, &stop).await;
+                continue;
+            }
         };
         let (hub, end) = pipe();
         attach(&app, Arrival { agent, cluster, epoch }, hub);
         let (session, incoming) = start(end, Role::Agent, Options::default(), &app.tasks);
-        let served =
-            Arc::clone(&core).serve(session, incoming, keys.root.clone(), cluster.to_string(), &app.tasks).await;
+        let root = keys.root.clone();
+        let serving = Arc::clone(&core).serve(session.clone(), incoming, root, cluster.to_string(), &app.tasks);
+        let served = stop.run_until_cancelled(serving).await;
+        session.close("let go");
         tracing::info!("the session of the hosted agent {agent} ended: {served:?}");
-        tokio::select! {
-            () = stopping.cancelled() => {}
-            () = tokio::time::sleep(AGAIN + app.ids.jitter(AGAIN)) => {}
-        }
+        pause(&app, &stop).await;
     }
     Ok(())
+}
+
+async fn pause(app: &App, stop: &CancellationToken) {
+    let stopping = app.tasks.stopping();
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(AGAIN + app.ids.jitter(AGAIN)) => {}
+    }
 }

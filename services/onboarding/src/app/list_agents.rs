@@ -5,7 +5,7 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Agent, ListAgents, Page};
 use roadstead_store::Window;
 
-use super::{App, require};
+use super::{App, require, within_scope};
 use crate::domain::View;
 
 pub(crate) async fn list_agents(app: &App, request: ListAgents) -> Result<Page<Agent>> {
@@ -14,6 +14,7 @@ pub(crate) async fn list_agents(app: &App, request: ListAgents) -> Result<Page<A
     let view = View::of(&request.principal);
     let (records, total) = app.store.list_agents(&view, request.connected_only, window, app.presence.cutoff()).await?;
     let page = window.page(records, total, |(seq, _)| *seq);
+    let page = within_scope(&request.principal, page, |(_, record)| record.visible_to(&request.principal));
     Ok(Page {
         items: page.items.into_iter().map(|(_, record)| record.agent).collect(),
         total: page.total,

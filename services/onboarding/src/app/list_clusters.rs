@@ -5,7 +5,7 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Cluster, ListClusters, Page};
 use roadstead_store::Window;
 
-use super::{App, require};
+use super::{App, require, within_scope};
 use crate::domain::View;
 
 pub(crate) async fn list_clusters(app: &App, request: ListClusters) -> Result<Page<Cluster>> {
@@ -15,5 +15,6 @@ pub(crate) async fn list_clusters(app: &App, request: ListClusters) -> Result<Pa
     let view = View::of(&request.principal);
     let (records, total) = app.store.list_clusters(&view, &request.labels, window, app.presence.cutoff()).await?;
     let clusters = records.into_iter().map(|record| record.cluster).collect();
-    Ok(window.page(clusters, total, |cluster: &Cluster| cluster.seq))
+    let page = window.page(clusters, total, |cluster: &Cluster| cluster.seq);
+    Ok(within_scope(&request.principal, page, |cluster| request.principal.can_see(cluster.id, cluster.owner_id)))
 }

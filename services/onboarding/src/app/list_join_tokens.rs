@@ -5,7 +5,7 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{JoinToken, ListJoinTokens, Page};
 use roadstead_store::Window;
 
-use super::{App, require};
+use super::{App, require, within_scope};
 use crate::domain::View;
 
 pub(crate) async fn list_join_tokens(app: &App, request: ListJoinTokens) -> Result<Page<JoinToken>> {
@@ -13,6 +13,7 @@ pub(crate) async fn list_join_tokens(app: &App, request: ListJoinTokens) -> Resu
     let window = Window::of(&request.page)?;
     let (records, total) = app.store.list_tokens(&View::of(&request.principal), window).await?;
     let page = window.page(records, total, |(seq, _)| *seq);
+    let page = within_scope(&request.principal, page, |(_, record)| record.visible_to(&request.principal));
     Ok(Page {
         items: page.items.into_iter().map(|(_, record)| record.token).collect(),
         total: page.total,

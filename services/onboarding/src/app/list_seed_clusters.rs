@@ -6,8 +6,8 @@ use roadstead_contracts::message::{ListSeedClusters, PageRequest, SeedCluster};
 use roadstead_contracts::names::Labels;
 use roadstead_store::Window;
 
-use super::{App, require};
-use crate::domain::View;
+use super::{App, require, within_scope};
+use crate::domain::{ClusterRecord, View};
 use crate::limits::SEED_LIST_MAX;
 
 pub(crate) async fn list_seed_clusters(app: &App, request: ListSeedClusters) -> Result<Vec<SeedCluster>> {
@@ -15,5 +15,7 @@ pub(crate) async fn list_seed_clusters(app: &App, request: ListSeedClusters) -> 
     let window = Window::of(&PageRequest { limit: SEED_LIST_MAX, ..PageRequest::default() })?;
     let view = View::of(&request.principal);
     let (records, total) = app.store.list_clusters(&view, &Labels::default(), window, app.presence.cutoff()).await?;
-    Ok(window.page(records, total, |record| record.cluster.seq).items.into_iter().map(SeedCluster::from).collect())
+    let page = window.page(records, total, |record| record.cluster.seq);
+    let sees = |record: &ClusterRecord| request.principal.can_see(record.cluster.id, record.cluster.owner_id);
+    Ok(within_scope(&request.principal, page, sees).items.into_iter().map(SeedCluster::from).collect())
 }

@@ -2,21 +2,26 @@
 
 mod ask_agent;
 mod check_join_token;
+mod connect_cluster;
 mod count_clusters;
 mod create_cluster;
 mod create_join_token;
 mod delete_cluster;
 mod enrol;
+mod find_replica;
 mod generate_agent_id;
 mod get_cluster;
 mod get_namespaces;
+mod handover;
 mod host;
 mod list_agents;
 mod list_clusters;
 mod list_join_tokens;
+mod list_recordings;
 mod list_seed_clusters;
 mod onboard_seed_cluster;
 mod open_stream;
+mod read_recording;
 mod resolve_agent;
 mod revoke_agent;
 mod revoke_join_token;
@@ -28,31 +33,40 @@ use std::sync::Arc;
 use roadstead_bus::{Bus, Incoming};
 use roadstead_contracts::identity::{Action, Principal};
 use roadstead_contracts::ids::{MessageId, ReplicaId};
+use roadstead_contracts::message::Page;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_kv::Kv;
 use roadstead_runtime::config::Settings;
+use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
+use roadstead_seal::Sealer;
 use roadstead_store::OutboxRelay;
+use roadstead_store::audit::Trail;
 use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::Outcome;
 
 pub(crate) use ask_agent::{Asker, Question};
 pub(crate) use check_join_token::check_join_token;
+pub(crate) use connect_cluster::{connect_cluster, reconnect_cluster};
 pub(crate) use count_clusters::count_clusters;
 pub(crate) use create_cluster::create_cluster;
 pub(crate) use create_join_token::{create_join_token, new_token};
 pub(crate) use delete_cluster::delete_cluster;
 pub(crate) use enrol::enrol;
+pub(crate) use find_replica::find_replica;
 pub(crate) use generate_agent_id::generate_agent_id;
 pub(crate) use get_cluster::get_cluster;
 pub(crate) use get_namespaces::{ask_namespaces, get_namespaces, get_namespaces_here};
-pub(crate) use host::host;
+pub(crate) use handover::handover;
+pub(crate) use host::{host, serve_hosted};
 pub(crate) use list_agents::list_agents;
 pub(crate) use list_clusters::list_clusters;
 pub(crate) use list_join_tokens::list_join_tokens;
+pub(crate) use list_recordings::list_recordings;
 pub(crate) use list_seed_clusters::list_seed_clusters;
 pub(crate) use onboard_seed_cluster::onboard_seed_cluster;
 pub(crate) use open_stream::locate_agent;
+pub(crate) use read_recording::read_recording;
 pub(crate) use resolve_agent::resolve_agent;
 pub(crate) use revoke_agent::revoke_agent;
 pub(crate) use revoke_join_token::revoke_join_token;
@@ -67,6 +81,8 @@ use crate::store::{Change, Store};
 pub(crate) struct App {
     pub store: Arc<dyn Store>,
     pub relay: OutboxRelay,
+    /// Records of what is changed here.
+    pub trail: Trail,
     pub bus: Bus,
     pub kv: Arc<dyn Kv>,
     pub clock: SharedClock,
@@ -81,6 +97,12 @@ pub(crate) struct App {
     pub presence: Presence,
     pub keys: Keys,
     pub keys_ready: ReadyPart,
+    /// Seals credentials and recordings.
+    pub sealer: Sealer,
+    /// What may be dialled of what callers name.
+    pub outgoing: Policy,
+    /// Wakes whoever hosts clusters: one was made or changed.
+    pub hosting: tokio::sync::Notify,
 }
 
 impl App {
@@ -115,7 +137,21 @@ impl App {
 
 /// Refuses what no role of the caller allows. Asked after visibility: 403 for what is seen, 404 for what is not.
 pub(crate) fn require(principal: &Principal, action: Action) -> Result<()> {
-    if principal.allows(action) { Ok(()) } else { Err(Code::Forbidden.into()) }
+    if principal.allows(action) { Ok(()) } else { Err(principal.refusal(action)) }
+}
+
+/// Refuses a credential that is held to named clusters what would make another.
+pub(crate) fn require_unbound(principal: &Principal) -> Result<()> {
+    if principal.is_cluster_bound() { Err(Code::Forbidden.into()) } else { Ok(()) }
+}
+
+/// A page without what the caller's credential is not held to: the store knows accounts, not credentials.
+pub(crate) fn within_scope<T>(principal: &Principal, mut page: Page<T>, sees: impl Fn(&T) -> bool) -> Page<T> {
+    if principal.is_cluster_bound() {
+        page.items.retain(sees);
+        page.total = page.items.len() as u64;
+    }
+    page
 }
 
 /// A reference that is short enough to be looked at.

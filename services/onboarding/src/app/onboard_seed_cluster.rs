@@ -7,7 +7,7 @@ use roadstead_contracts::names::Labels;
 use roadstead_contracts::{Code, Error, Result};
 
 use super::target::agent_by_id;
-use super::{App, require};
+use super::{App, require, require_unbound};
 use crate::store::{Change, NewCluster};
 
 pub(crate) async fn onboard_seed_cluster(
@@ -30,6 +30,7 @@ pub(crate) async fn onboard_seed_cluster(
         app.relay.nudge();
         return described.map(SeedCluster::from).ok_or_else(missing);
     }
+    require_unbound(principal)?;
     let new = NewCluster {
         id: app.ids.next(),
         name: request.name,

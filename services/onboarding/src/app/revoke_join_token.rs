@@ -1,27 +1,20 @@
 //! Revokes a join token. Agents that joined with it stay.
 
-use roadstead_contracts::identity::{Action, Principal, Reach};
+use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{JoinToken, RevokeJoinToken};
 use roadstead_contracts::{Error, Result};
 
 use super::{App, require};
-use crate::domain::TokenRecord;
 use crate::store::Change;
 
 pub(crate) async fn revoke_join_token(app: &App, request: RevokeJoinToken, change: Change) -> Result<JoinToken> {
     let missing = || Error::not_found("Join token not found");
     let record = app.store.find_token(request.id).await?.ok_or_else(missing)?;
-    if !visible(&record, &request.principal) {
+    if !record.visible_to(&request.principal) {
         return Err(missing());
     }
     require(&request.principal, Action::ClustersManage)?;
     let record = app.store.revoke_token(request.id, &change).await?.ok_or_else(missing)?;
     tracing::info!(join_token_id = %request.id, "join token {} was revoked", request.id);
     Ok(record.token)
-}
-
-fn visible(record: &TokenRecord, principal: &Principal) -> bool {
-    let of_visible_cluster =
-        record.token.cluster_id.is_some_and(|cluster| principal.can_see(cluster, record.cluster_owner_id));
-    record.owner_id == principal.user_id || principal.reach == Reach::All || of_visible_cluster
 }

@@ -2,6 +2,7 @@
 
 mod events;
 mod peers;
+mod record;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,9 +10,9 @@ use std::sync::Arc;
 use roadstead_bus::{Bus, Incoming, Router, ServeOptions};
 use roadstead_contracts::Result;
 use roadstead_contracts::message::{
-    CheckJoinToken, CountClusters, CreateCluster, CreateJoinToken, DeleteCluster, GenerateAgentId, GetCluster,
-    GetNamespaces, ListAgents, ListClusters, ListJoinTokens, ListSeedClusters, LocateAgent, OnboardSeedCluster,
-    Request, ResolveAgent, RevokeAgent, RevokeJoinToken, UpdateCluster,
+    CheckJoinToken, CountClusters, CreateCluster, CreateJoinToken, DeleteCluster, FindReplica, GenerateAgentId,
+    GetCluster, GetNamespaces, ListAgents, ListClusters, ListJoinTokens, ListSeedClusters, LocateAgent,
+    OnboardSeedCluster, Request, ResolveAgent, RevokeAgent, RevokeJoinToken, UpdateCluster,
 };
 use roadstead_contracts::queue::{CLUSTER_NAMESPACE, CLUSTER_REGISTRY, CLUSTER_REGISTRY_CHANGE};
 
@@ -21,6 +22,9 @@ use crate::store::Change;
 /// Questions to agents at once: they wait for agents, not for us, so there may be many.
 const NAMESPACES_AT_ONCE: u16 = 512;
 
+/// Name of the front door on the bus.
+const FRONT_DOOR: &str = "cluster";
+
 /// Serves the service's queues.
 pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
     let lookups = Lookups { app: Arc::clone(app), router: Router::new(CLUSTER_REGISTRY) }
@@ -28,6 +32,7 @@ pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
         .on(|app, request: GetCluster| async move { app::get_cluster(&app, request).await })
         .on(|app, request: ResolveAgent| async move { app::resolve_agent(&app, request).await })
         .on(|app, request: LocateAgent| async move { app::locate_agent(&app, request).await })
+        .on(|app, request: FindReplica| async move { app::find_replica(&app, request).await })
         .on(|app, request: ListJoinTokens| async move { app::list_join_tokens(&app, request).await })
         .on(|app, request: CheckJoinToken| async move { app::check_join_token(&app, request).await })
         .on(|app, request: ListAgents| async move { app::list_agents(&app, request).await })
@@ -106,7 +111,14 @@ impl Changes {
                 {
                     return Ok(reply);
                 }
-                handler(app, request, change).await
+                let deed = record::deed(&request, &incoming);
+                let (trail, work) = (app.trail.clone(), handler(app, request, change));
+                // The front door has announced what it asks for, with the client's address.
+                if incoming.service == FRONT_DOOR {
+                    trail.after(deed, work).await
+                } else {
+                    trail.around(deed, work).await
+                }
             }
         });
         Self { router, ..self }

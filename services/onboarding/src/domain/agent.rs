@@ -55,6 +55,7 @@ impl AgentRecord {
     pub(crate) fn visible_to(&self, principal: &Principal) -> bool {
         match self.agent.cluster_id {
             Some(cluster) => principal.can_see(cluster, self.cluster_owner_id),
+            None if principal.is_cluster_bound() => false,
             None => {
                 self.owner_id == Some(principal.user_id)
                     || matches!(principal.reach, roadstead_contracts::identity::Reach::All)

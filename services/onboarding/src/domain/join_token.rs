@@ -1,8 +1,9 @@
 //! Join tokens.
 
+use roadstead_contracts::identity::{Principal, Reach};
 use roadstead_contracts::ids::UserId;
 use roadstead_contracts::message::{
-    JOIN_TOKEN_SECONDS_MAX, JOIN_TOKEN_USES_MAX, JoinToken, NewJoinToken, RightsProfile,
+    JOIN_TOKEN_NAMESPACES_MAX, JOIN_TOKEN_SECONDS_MAX, JOIN_TOKEN_USES_MAX, JoinToken, NewJoinToken, RightsProfile,
 };
 use roadstead_contracts::{Error, Result};
 
@@ -19,6 +20,16 @@ pub(crate) struct TokenRecord {
     pub cluster_owner_id: Option<UserId>,
 }
 
+impl TokenRecord {
+    /// Whether it exists for the caller: its maker, and whoever sees its cluster.
+    pub(crate) fn visible_to(&self, principal: &Principal) -> bool {
+        let own = self.owner_id == principal.user_id || principal.reach == Reach::All;
+        let of_visible_cluster =
+            self.token.cluster_id.is_some_and(|cluster| principal.can_see(cluster, self.cluster_owner_id));
+        (own && !principal.is_cluster_bound()) || of_visible_cluster
+    }
+}
+
 /// Checks a token that a door made on behalf of a caller.
 pub(crate) fn check_new_token(token: &NewJoinToken) -> Result<()> {
     let fault = |field: &str, message: String| Err(Error::field(&["body", field], "value_error", message));
@@ -27,6 +38,14 @@ pub(crate) fn check_new_token(token: &NewJoinToken) -> Result<()> {
     }
     if token.uses == 0 || token.uses > JOIN_TOKEN_USES_MAX {
         return fault("uses", format!("uses must be 1 to {JOIN_TOKEN_USES_MAX}"));
+    }
+    let namespaced = token.profile == RightsProfile::Namespaced;
+    if namespaced == token.namespaces.is_empty() {
+        let message = "namespaces go with the profile namespaced, and it with them".to_owned();
+        return fault("namespaces", message);
+    }
+    if token.namespaces.len() > JOIN_TOKEN_NAMESPACES_MAX {
+        return fault("namespaces", format!("namespaces must be at most {JOIN_TOKEN_NAMESPACES_MAX}"));
     }
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if token.digest.len() != 64 || !token.digest.bytes().all(hex) {
@@ -37,16 +56,10 @@ pub(crate) fn check_new_token(token: &NewJoinToken) -> Result<()> {
 
 /// The word in the database; the same as on the wire.
 pub(crate) fn profile_word(profile: RightsProfile) -> &'static str {
-    match profile {
-        RightsProfile::ReadOnly => "read_only",
-        RightsProfile::Operator => "operator",
-        RightsProfile::Admin => "admin",
-    }
+    profile.as_str()
 }
 
 /// Reads the word.
 pub(crate) fn profile_from(word: &str) -> Option<RightsProfile> {
-    [RightsProfile::ReadOnly, RightsProfile::Operator, RightsProfile::Admin]
-        .into_iter()
-        .find(|profile| profile_word(*profile) == word)
+    RightsProfile::ALL.into_iter().find(|profile| profile.as_str() == word)
 }

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Request};
 use roadstead_auth::token::api_key_proof;
 use roadstead_bus::CallContext;
+use roadstead_contracts::identity::Action;
 use roadstead_contracts::ids::AgentId;
 use roadstead_contracts::message::{Authenticate, CredentialProof};
+use roadstead_contracts::scope::Scope;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_tunnel::door::Reply;
 use roadstead_tunnel::ws::{self, WebSocket};
@@ -78,6 +80,11 @@ async fn admit(app: &Arc<App>, headers: &HeaderMap, request_id: &str) -> Result<
     let credential: CredentialProof = api_key_proof(key).ok_or(Code::InvalidCredential)?;
     let request = Authenticate { credential, cluster_id: None, source: None };
     let known = app.bus.call(&request, &CallContext::new(ASK_USER, request_id)).await?;
+    // Where the agent calls from is not known here, so a key that is held to addresses is no agent's.
+    let held = |scope: &Scope| scope.sources.is_some() || !scope.allows(Action::ClustersManage);
+    if known.principal.scope.as_ref().is_some_and(held) {
+        return Err(Code::Forbidden.into());
+    }
     let record = app::agent_by_id(app, id).await;
     let record =
         record.map_err(|fault| if fault.code == Code::NotFound { Code::InvalidCredential.into() } else { fault })?;

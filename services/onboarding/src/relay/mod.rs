@@ -2,80 +2,50 @@
 //!
 //! Mutual TLS derived from the mesh secret, the tunnel's frames inside, the dialler as hub. A stream names a cluster; it is
 //! joined to a stream to the cluster's agent, chunk by chunk and with credit on both sides, so that a stalled reader at one
-//! end stops its writer at the other and nobody else. Who may ask was decided by the member that dials.
+//! end stops its writer at the other and nobody else. Who may ask was decided by the member that dials. Sessions in containers
+//! go through a recorder where they are recorded. Requests that must not ride a queue come here too ([`RelayCall`]).
 
-mod address;
 mod splice;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roadstead_auth::mesh_tls::MeshTls;
-use roadstead_contracts::agent::{RELAY_OPEN, RELAY_REFUSED, RelayHead};
+use roadstead_contracts::agent::{RELAY_OPEN, RELAY_REFUSED, RelayCall, RelayHead};
+use roadstead_contracts::message::HANDOVER_REQUEST_MAX;
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_tunnel::transport::Framed;
-use roadstead_tunnel::{Class, Event, Options, Role, Stream, start};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use roadstead_tunnel::{Class, Stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::limits::{RELAY_CONNECTIONS, RELAY_HANDSHAKE, RELAY_PAUSE};
+use crate::limits::CALL_BODY_WAIT;
+use crate::recording::Recorder;
 
-pub(crate) use address::advertised;
-
-/// Serves the listener until the process stops.
+/// Serves the listener until the process stops. Streams that run go on until the drain has moved their agents.
 pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: MeshTls) {
-    let acceptor = TlsAcceptor::from(tls.server);
-    let stopping = app.tasks.stopping();
-    let places = Arc::new(Semaphore::new(RELAY_CONNECTIONS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            // Streams that run go on until the drain has moved their agents.
-            () = stopping.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let (app, acceptor) = (Arc::clone(&app), acceptor.clone());
-                app.tasks.clone().spawn("relay-connection", async move {
-                    connection(&app, acceptor, socket).await;
-                    drop(place);
-                });
-            }
-            Err(fault) => {
-                tracing::warn!("failed to accept a connection of the mesh: {fault}");
-                sleep(RELAY_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn connection(app: &Arc<App>, acceptor: TlsAcceptor, socket: TcpStream) {
-    let _ = socket.set_nodelay(true);
-    let socket = match timeout(RELAY_HANDSHAKE, acceptor.accept(socket)).await {
-        Ok(Ok(socket)) => socket,
-        Ok(Err(fault)) => return tracing::warn!("somebody who is no member of the mesh was turned away: {fault}"),
-        Err(_) => return,
+    let tasks = app.tasks.clone();
+    let on_stream = move |head: Bytes, stream: Stream| {
+        let app = Arc::clone(&app);
+        async move { relay(&app, &head, stream).await }
     };
-    let (session, mut incoming) = start(Framed::new(socket), Role::Agent, Options::default(), &app.tasks);
-    while let Some(event) = incoming.next().await {
-        if let Event::Stream { head, stream } = event {
-            let app = Arc::clone(app);
-            app.tasks.clone().spawn("relay-stream", async move { relay(&app, &head, stream).await });
-        }
-    }
-    tracing::debug!("a connection of the mesh ended: {:?}", session.close_reason());
+    roadstead_relay::serve(listener, tls, tasks, on_stream).await;
 }
 
-async fn relay(app: &App, head: &Bytes, mut caller: Stream) {
-    match open(app, head) {
-        Ok(agent) => {
-            if caller.write_all(&[RELAY_OPEN]).await.is_ok() {
-                splice::splice(caller, agent).await;
+async fn relay(app: &Arc<App>, head: &Bytes, mut caller: Stream) {
+    if let Ok(call) = serde_json::from_slice::<RelayCall>(head) {
+        return answer(app, &call, caller).await;
+    }
+    match open(app, head).await {
+        Ok((agent, recorder)) => {
+            if caller.write_all(&[RELAY_OPEN]).await.is_err() {
+                return;
+            }
+            match recorder {
+                Some(recorder) => recorder.record(caller, agent).await,
+                None => splice::splice(caller, agent).await,
             }
         }
         Err(error) => {
@@ -88,8 +58,32 @@ async fn relay(app: &App, head: &Bytes, mut caller: Stream) {
     }
 }
 
-fn open(app: &App, head: &[u8]) -> Result<Stream> {
+async fn open(app: &App, head: &[u8]) -> Result<(Stream, Option<Recorder>)> {
     let head: RelayHead = serde_json::from_slice(head).map_err(|_| Error::of(Code::BadRequest))?;
     let class = if head.interactive { Class::Interactive } else { Class::Bulk };
-    app.open_stream_now(head.cluster_id, &head.head, class)
+    let recorder = Recorder::for_session(app, head.session.as_ref(), &head.head.request_id).await?;
+    match app.open_stream_now(head.cluster_id, &head.head, class) {
+        Ok(agent) => Ok((agent, recorder)),
+        Err(error) => {
+            if let Some(recorder) = recorder {
+                recorder.abandon().await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// A request that must not ride a queue. Its body and its answer are bounded by the reader's and the writer's own limits.
+async fn answer(app: &Arc<App>, call: &RelayCall, mut caller: Stream) {
+    let mut body = Zeroizing::new(Vec::new());
+    let most = HANDOVER_REQUEST_MAX as u64 + 1;
+    if timeout(CALL_BODY_WAIT, (&mut caller).take(most).read_to_end(&mut body)).await.is_err() {
+        return caller.reset(roadstead_tunnel::Code::TIMEOUT);
+    }
+    let reply = crate::app::handover(app, &call.call, &body).await;
+    tracing::debug!(request_id = %call.request_id, "a request was handed over");
+    // The caller may be gone already.
+    let _ = caller.write_all(&[RELAY_OPEN]).await;
+    let _ = caller.write_all(&reply).await;
+    caller.finish();
 }

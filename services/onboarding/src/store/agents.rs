@@ -45,7 +45,7 @@ const ACTIVE: &str = concat!(
     "WHERE a.cluster_id = $2 AND a.revoked_at IS NULL
      ORDER BY (r.id IS NOT NULL) DESC, COALESCE(a.connected_at, a.created_at) DESC, a.seq DESC LIMIT 1"
 );
-const INSERT: &str = "INSERT INTO agents (id, cluster_id, owner_id, kind, profile, created_at)
+pub(super) const INSERT: &str = "INSERT INTO agents (id, cluster_id, owner_id, kind, profile, created_at)
     VALUES ($1, $2, $3, $4, $5, $6)";
 const REVOKE: &str = "UPDATE agents SET revoked_at = COALESCE(revoked_at, $2), connected_replica = NULL WHERE id = $1";
 

@@ -44,16 +44,17 @@ pub(super) const INSERT_CLUSTER: &str = "INSERT INTO clusters
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)";
 const UPDATE: &str = "UPDATE clusters SET name = COALESCE($2, name), description = COALESCE($3, description),
     labels = COALESCE($4, labels), updated_at = $5 WHERE id = $1";
-const TALLY: &str = "SELECT mode, connected, ever, health, count(*) AS count FROM (
-        SELECT c.mode, c.last_seen_at IS NOT NULL AS ever, c.facts ->> 'health' AS health,
+const TALLY: &str = "SELECT mode, direct, connected, ever, health, count(*) AS count FROM (
+        SELECT c.mode, c.endpoint IS NOT NULL AS direct, c.last_seen_at IS NOT NULL AS ever, c.facts ->> 'health' AS health,
             EXISTS (SELECT 1 FROM agents a JOIN replicas r ON r.id = a.connected_replica AND r.seen_at > $1
                 WHERE a.cluster_id = c.id AND a.revoked_at IS NULL) AS connected
         FROM clusters c) each_cluster
-    GROUP BY mode, connected, ever, health";
+    GROUP BY mode, direct, connected, ever, health";
 
 #[derive(Debug, sqlx::FromRow)]
 struct TallyRow {
     mode: String,
+    direct: bool,
     connected: bool,
     ever: bool,
     health: Option<String>,
@@ -121,6 +122,7 @@ roadstead_store::for_pools! {
                     .bind(i64::from(new.token.uses))
                     .bind(new.expires_at)
                     .bind(change.at)
+                    .bind(Json(&new.token.namespaces))
                     .execute(&mut *tx)
                     .await?;
             }
@@ -177,7 +179,7 @@ roadstead_store::for_pools! {
             let rows: Vec<TallyRow> = sqlx::query_as(TALLY).bind(cutoff).fetch_all(self).await?;
             let mut counts: Vec<ClusterCount> = Vec::new();
             for row in rows {
-                let mode = mode_from(&row.mode).ok_or_else(|| unreadable("mode", &row.mode))?;
+                let mode = mode_from(&row.mode, row.direct).ok_or_else(|| unreadable("mode", &row.mode))?;
                 let facts = ClusterFacts { health: row.health, ..ClusterFacts::default() };
                 let status = status_of(row.connected, row.ever, &facts);
                 match counts.iter_mut().find(|count| count.mode == mode && count.status == status) {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, TypedId as _};
 use roadstead_contracts::message::{ClusterMode, RightsProfile, SeedClusterDetails};
-use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result};
@@ -39,6 +39,7 @@ pub(crate) struct Enrolled {
     pub cluster: ClusterId,
     pub name: ClusterName,
     pub profile: RightsProfile,
+    pub namespaces: Vec<Namespace>,
 }
 
 /// How an enrolment ended.
@@ -59,14 +60,14 @@ pub(crate) enum EnrolOutcome {
 /// Single use is one statement: of two agents with the last use, one finds no row (threat rule 10).
 const SPEND: &str = "UPDATE join_tokens SET uses_left = uses_left - 1
     WHERE id = $1 AND digest = $2 AND revoked_at IS NULL AND expires_at > $3 AND uses_left > 0
-    RETURNING cluster_id, owner_id, owner_seq, labels, profile";
+    RETURNING cluster_id, owner_id, owner_seq, labels, profile, namespaces";
 /// An earlier enrolment of the same key with the same, still living token: its answer was lost on the way.
-const EARLIER: &str = "SELECT a.id, a.profile, c.id AS cluster_id, c.name AS cluster_name
+const EARLIER: &str = "SELECT a.id, a.profile, a.namespaces, c.id AS cluster_id, c.name AS cluster_name
     FROM agents a JOIN join_tokens t ON t.id = a.join_token_id JOIN clusters c ON c.id = a.cluster_id
     WHERE a.public_key = $4 AND a.revoked_at IS NULL AND t.id = $1 AND t.digest = $2 AND t.revoked_at IS NULL AND t.expires_at > $3";
 const INSERT_AGENT: &str = "INSERT INTO agents
-    (id, cluster_id, owner_id, kind, public_key, join_token_id, profile, version, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    (id, cluster_id, owner_id, kind, public_key, join_token_id, profile, version, created_at, namespaces)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 #[derive(Debug, sqlx::FromRow)]
 struct Spent {
@@ -75,12 +76,14 @@ struct Spent {
     owner_seq: i64,
     labels: Json<Labels>,
     profile: String,
+    namespaces: Json<Vec<Namespace>>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
 struct Earlier {
     id: Uuid,
     profile: String,
+    namespaces: Json<Vec<Namespace>>,
     cluster_id: Uuid,
     cluster_name: String,
 }
@@ -94,6 +97,7 @@ impl TryFrom<Earlier> for Enrolled {
             cluster: ClusterId::from_uuid(row.cluster_id),
             name: name(&row.cluster_name)?,
             profile: profile_from(&row.profile).ok_or_else(|| unreadable("profile", &row.profile))?,
+            namespaces: row.namespaces.0,
         })
     }
 }
@@ -173,6 +177,7 @@ roadstead_store::for_pools! {
                 .bind(&spent.profile)
                 .bind(&enrolment.agent_version)
                 .bind(now)
+                .bind(Json(&spent.namespaces.0))
                 .execute(&mut *tx)
                 .await;
             if let Err(fault) = made {
@@ -180,7 +185,8 @@ roadstead_store::for_pools! {
             }
             finish(&mut tx, change, &(), facts).await?;
             tx.commit().await?;
-            Ok(EnrolOutcome::Done(Enrolled { agent: enrolment.agent, cluster, name: cluster_name, profile }))
+            let namespaces = spent.namespaces.0;
+            Ok(EnrolOutcome::Done(Enrolled { agent: enrolment.agent, cluster, name: cluster_name, profile, namespaces }))
         }
     }
 }

@@ -5,10 +5,12 @@
 
 mod agents;
 mod clusters;
+mod connections;
 mod enrol;
 mod locate;
 mod presence;
 mod receipts;
+mod recordings;
 mod rows;
 mod tokens;
 
@@ -18,9 +20,9 @@ mod tests;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roadstead_contracts::event::{Event, Fact};
-use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, MessageId, ReplicaId, UserId};
+use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, MessageId, RecordingId, ReplicaId, UserId};
 use roadstead_contracts::message::{
-    Cluster, ClusterCount, ClusterMode, NewJoinToken, RightsProfile, SeedClusterDetails,
+    Cluster, ClusterCount, ClusterMode, ConnectionLimits, NewJoinToken, RightsProfile, SeedClusterDetails,
 };
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_runtime::Ids;
@@ -87,6 +89,107 @@ pub(crate) struct NewAgent {
     pub owner_id: UserId,
     pub kind: AgentKind,
     pub profile: RightsProfile,
+}
+
+/// How a cluster is reached, its credentials sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct NewConnection {
+    pub agent: AgentId,
+    /// Where, for people.
+    pub endpoint: String,
+    pub limits: ConnectionLimits,
+    pub sealed: String,
+}
+
+/// A connection as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub agent: AgentId,
+    pub limits: ConnectionLimits,
+    pub sealed: String,
+    /// Rises with each new credential.
+    pub revision: i64,
+}
+
+/// A cluster that this replica hosts now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Leased {
+    pub cluster: ClusterId,
+    pub agent: AgentId,
+    pub revision: i64,
+}
+
+/// A recording to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct NewRecording {
+    pub id: RecordingId,
+    pub user: UserId,
+    pub cluster: ClusterId,
+    pub request_id: String,
+    /// Who, where and which command, sealed.
+    pub facts: String,
+    /// The first part, sealed.
+    pub lines: String,
+    pub at: DateTime<Utc>,
+}
+
+/// A recording as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptRecording {
+    pub seq: i64,
+    pub id: RecordingId,
+    pub user: UserId,
+    pub request_id: String,
+    pub facts: String,
+    pub bytes: u64,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+#[async_trait]
+pub(crate) trait ConnectionStore: Send + Sync {
+    /// Makes a cluster with its hosted agent. A taken name is a conflict of `clusters_name_key`.
+    async fn connect_cluster(
+        &self,
+        new: &NewCluster,
+        connection: &NewConnection,
+        change: &Change,
+    ) -> Result<ClusterRecord>;
+    /// Other credentials for one; `None`: it is not reached this way.
+    async fn reconnect_cluster(
+        &self,
+        cluster: ClusterId,
+        connection: &NewConnection,
+        cutoff: DateTime<Utc>,
+        change: &Change,
+    ) -> Result<Option<ClusterRecord>>;
+    async fn connection(&self, cluster: ClusterId) -> Result<Option<Kept>>;
+    /// Renews what a replica holds and takes up to `most` that nobody holds; answers all that it holds now, for
+    /// `until - now`.
+    async fn lease_connections(
+        &self,
+        replica: ReplicaId,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+        most: i64,
+    ) -> Result<Vec<Leased>>;
+    /// A replica stops: whoever comes first may take them.
+    async fn let_connections_go(&self, replica: ReplicaId) -> Result<()>;
+}
+
+#[async_trait]
+pub(crate) trait RecordingStore: Send + Sync {
+    async fn begin_recording(&self, new: &NewRecording) -> Result<()>;
+    /// Adds a part; `false`: the recording is gone.
+    async fn add_recording_part(&self, id: RecordingId, part: u32, lines: &str, bytes: u64) -> Result<bool>;
+    async fn end_recording(&self, id: RecordingId, at: DateTime<Utc>) -> Result<()>;
+    /// Recordings of one account, or of all, newest first.
+    async fn list_recordings(&self, user: Option<UserId>, window: Window) -> Result<(Vec<KeptRecording>, u64)>;
+    async fn find_recording(&self, id: RecordingId) -> Result<Option<KeptRecording>>;
+    /// A sealed part, and whether there is one after it.
+    async fn recording_part(&self, id: RecordingId, part: u32) -> Result<Option<(String, bool)>>;
+    /// Forgets recordings that began before, and the oldest beyond so many; answers how many.
+    async fn prune_recordings(&self, before: DateTime<Utc>, most: i64) -> Result<u64>;
 }
 
 #[async_trait]
@@ -188,11 +291,30 @@ pub(crate) trait ReceiptStore: Send + Sync {
 
 /// Everything the service stores.
 pub(crate) trait Store:
-    ClusterStore + TokenStore + EnrolStore + AgentStore + PresenceStore + LocateStore + ReceiptStore
+    ClusterStore
+    + TokenStore
+    + EnrolStore
+    + AgentStore
+    + PresenceStore
+    + LocateStore
+    + ReceiptStore
+    + ConnectionStore
+    + RecordingStore
 {
 }
 
-impl<T: ClusterStore + TokenStore + EnrolStore + AgentStore + PresenceStore + LocateStore + ReceiptStore> Store for T {}
+impl<T> Store for T where
+    T: ClusterStore
+        + TokenStore
+        + EnrolStore
+        + AgentStore
+        + PresenceStore
+        + LocateStore
+        + ReceiptStore
+        + ConnectionStore
+        + RecordingStore
+{
+}
 
 /// Ids of one kind as a JSON list.
 fn hex_list<T: roadstead_contracts::ids::TypedId>(ids: impl IntoIterator<Item = T>) -> Vec<String> {

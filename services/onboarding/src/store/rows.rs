@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, ReplicaId, TypedId, UserId};
 use roadstead_contracts::message::{Agent, Cluster, ClusterFacts, ClusterMode, JoinToken, SeedClusterDetails};
-use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_store::sqlx::FromRow;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Error, Result};
@@ -15,7 +15,7 @@ use crate::domain::{AgentKind, AgentRecord, ClusterRecord, TokenRecord, profile_
 macro_rules! select_clusters {
     () => {
         "SELECT c.seq, c.id, c.name, c.description, c.labels, c.mode, c.owner_id, c.owner_seq, c.facts, c.details,
-            c.last_seen_at, c.created_at, c.updated_at,
+            c.endpoint, c.last_seen_at, c.created_at, c.updated_at,
             (SELECT a.id FROM agents a
                 LEFT JOIN replicas r ON r.id = a.connected_replica AND r.seen_at > $1
                 WHERE a.cluster_id = c.id AND a.revoked_at IS NULL
@@ -42,7 +42,7 @@ macro_rules! select_agents {
 macro_rules! select_tokens {
     () => {
         "SELECT t.seq, t.id, t.digest, t.cluster_id, t.owner_id, t.labels, t.profile, t.uses_left, t.expires_at,
-            t.revoked_at, t.created_at, c.name AS cluster_name, c.owner_id AS cluster_owner_id
+            t.revoked_at, t.created_at, t.namespaces, c.name AS cluster_name, c.owner_id AS cluster_owner_id
         FROM join_tokens t LEFT JOIN clusters c ON c.id = t.cluster_id "
     };
 }
@@ -77,6 +77,7 @@ pub(super) struct ClusterRow {
     owner_seq: i64,
     facts: Json<ClusterFacts>,
     details: Option<Json<SeedClusterDetails>>,
+    endpoint: Option<String>,
     last_seen_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -95,7 +96,8 @@ impl TryFrom<ClusterRow> for ClusterRecord {
                 name: name(&row.name)?,
                 description: row.description,
                 labels: row.labels.0,
-                mode: mode_from(&row.mode).ok_or_else(|| unreadable("mode", &row.mode))?,
+                mode: mode_from(&row.mode, row.endpoint.is_some()).ok_or_else(|| unreadable("mode", &row.mode))?,
+                endpoint: row.endpoint,
                 status: status_of(row.connected, row.last_seen_at.is_some(), &row.facts.0),
                 owner_id: row.owner_id.map(UserId::from_uuid),
                 agent_id: row.agent_id.map(AgentId::from_uuid),
@@ -169,6 +171,7 @@ pub(super) struct TokenRow {
     expires_at: DateTime<Utc>,
     revoked_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
+    namespaces: Json<Vec<Namespace>>,
     cluster_name: Option<String>,
     cluster_owner_id: Option<Uuid>,
 }
@@ -184,6 +187,7 @@ impl TryFrom<TokenRow> for TokenRecord {
                 cluster_name: row.cluster_name.as_deref().map(name).transpose()?,
                 labels: row.labels.0,
                 profile: profile_from(&row.profile).ok_or_else(|| unreadable("profile", &row.profile))?,
+                namespaces: row.namespaces.0,
                 uses_left: u32::try_from(row.uses_left).map_err(|_| unreadable("uses_left", "a negative number"))?,
                 expires_at: row.expires_at,
                 revoked_at: row.revoked_at,
@@ -207,12 +211,18 @@ pub(super) fn unreadable(what: &str, text: &str) -> Error {
 pub(super) fn mode_word(mode: ClusterMode) -> &'static str {
     match mode {
         ClusterMode::Agent => "agent",
-        ClusterMode::Hosted => "hosted",
+        // The same to the database: an endpoint tells them apart.
+        ClusterMode::Hosted | ClusterMode::Direct => "hosted",
     }
 }
 
-pub(super) fn mode_from(word: &str) -> Option<ClusterMode> {
-    [ClusterMode::Agent, ClusterMode::Hosted].into_iter().find(|mode| mode_word(*mode) == word)
+pub(super) fn mode_from(word: &str, has_endpoint: bool) -> Option<ClusterMode> {
+    match (word, has_endpoint) {
+        ("agent", _) => Some(ClusterMode::Agent),
+        ("hosted", false) => Some(ClusterMode::Hosted),
+        ("hosted", true) => Some(ClusterMode::Direct),
+        _ => None,
+    }
 }
 
 /// Turns every row, or says which cannot be read.

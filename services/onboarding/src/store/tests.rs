@@ -80,6 +80,7 @@ impl Rig {
             uses,
             labels: Labels::default(),
             profile: RightsProfile::Operator,
+            namespaces: Vec::new(),
         };
         NewToken {
             token,

@@ -11,8 +11,8 @@ use super::{Change, NewToken, TokenStore};
 use crate::domain::{TokenRecord, View, profile_word};
 
 pub(super) const INSERT_TOKEN: &str = "INSERT INTO join_tokens
-    (id, digest, cluster_id, owner_id, owner_seq, labels, profile, uses_left, expires_at, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    (id, digest, cluster_id, owner_id, owner_seq, labels, profile, uses_left, expires_at, created_at, namespaces)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 const FIND: &str = concat!(select_tokens!(), "WHERE t.id = $1");
 const LIST_POSTGRES: &str = concat!(
     select_tokens!(),
@@ -74,6 +74,7 @@ roadstead_store::for_pools! {
                 .bind(i64::from(new.token.uses))
                 .bind(new.expires_at)
                 .bind(change.at)
+                .bind(Json(&new.token.namespaces))
                 .execute(&mut *tx)
                 .await?;
             let row: TokenRow = sqlx::query_as(FIND).bind(new.token.id.uuid()).fetch_one(&mut *tx).await?;

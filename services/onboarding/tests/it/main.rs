@@ -13,7 +13,9 @@
 mod agent;
 mod catalogue;
 mod connect;
+mod direct;
 mod enrolment;
+mod recordings;
 mod registry;
 mod replicas;
 mod rig;

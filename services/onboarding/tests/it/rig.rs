@@ -77,7 +77,7 @@ pub struct Rig {
     pub bob: Principal,
     pub admin: Principal,
     pub alice_key: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 pub fn settings(pairs: &[(&str, &str)]) -> Settings {
@@ -86,6 +86,7 @@ pub fn settings(pairs: &[(&str, &str)]) -> Settings {
         ("ROADSTEAD_DATABASE_URL", "sqlite::memory:"),
         ("ROADSTEAD_MESH_SECRET", "0123456789abcdef0123456789abcdef"),
         ("ROADSTEAD_DEV", "true"),
+        ("ROADSTEAD_SEAL_MASTER_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
         ("ROADSTEAD_COMPAT_QUEUE_PEERS", "peer=alice"),
     ]);
     for (name, value) in pairs {
@@ -103,6 +104,7 @@ pub fn principal(ids: &Ids, name: &str, seq: i64, role: Role) -> Principal {
         roles: BTreeSet::from([role]),
         reach: if role == Role::Admin { Reach::All } else { Reach::Granted(BTreeSet::new()) },
         credential: CredentialKind::ApiKey(ids.next()),
+        scope: None,
     }
 }
 
@@ -143,7 +145,7 @@ impl Rig {
             bob,
             admin,
             alice_key,
-            _folder: folder,
+            folder,
         };
         rig.root = rig.pretend_user_service().await;
         let mut built = Vec::new();
@@ -185,6 +187,14 @@ impl Rig {
 
     pub fn address(&self) -> SocketAddr {
         self.replicas[0].address()
+    }
+
+    /// Whether any file of the database has these bytes.
+    pub fn files_contain(&self, bytes: &[u8]) -> bool {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        files
+            .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+            .any(|content| content.windows(bytes.len()).any(|window| window == bytes))
     }
 
     async fn pretend_user_service(&self) -> String {
@@ -237,6 +247,7 @@ impl Rig {
             uses,
             labels: Labels::default(),
             profile: RightsProfile::default(),
+            namespaces: Vec::new(),
         };
         (token.format().expose().to_owned(), new)
     }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use roadstead_auth::token::digests_equal;
-use roadstead_contracts::identity::CredentialKind;
+use roadstead_contracts::identity::{CredentialKind, Principal};
 use roadstead_contracts::message::{Authenticate, Authenticated, CredentialProof};
 use roadstead_contracts::{Code, Result};
 
@@ -36,8 +36,9 @@ impl App {
         Ok(known)
     }
 
-    async fn whose(&self, proof: &CredentialProof) -> Result<Authenticated> {
+    pub(super) async fn whose(&self, proof: &CredentialProof) -> Result<Authenticated> {
         let now = self.clock.now();
+        let mut scope = None;
         let (user, credential, expires_at) = match proof {
             CredentialProof::Session { session_id, user_id, pair_id } => {
                 let known = self.store.known_session(*session_id, *user_id, *pair_id, now).await?;
@@ -52,10 +53,12 @@ impl App {
             CredentialProof::ApiKey { .. } | CredentialProof::LegacyApiKey { .. } => {
                 let known = self.known_key(proof, now).await?.map_err(|_| invalid_credential())?;
                 self.last_used.api_key(&known.key, now);
+                scope = known.key.scope;
                 (known.user, CredentialKind::ApiKey(known.key.id), known.key.expires_at)
             }
         };
-        let principal = self.principal(&user, credential).await?;
+        // The one place where a scope meets its account; from here on it travels with the caller.
+        let principal = Principal { scope, ..self.principal(&user, credential).await? };
         Ok(Authenticated { principal, expires_at, assertion: None })
     }
 
@@ -82,7 +85,7 @@ impl App {
             }
             CredentialProof::Session { .. } => return Ok(Err(KeyFault::Unknown)),
         };
-        let Some(known) = known.filter(|known| digests_equal(&known.digest, &digest) && known.key.active) else {
+        let Some(known) = known.filter(|known| is_secret(known, &digest, now) && known.key.active) else {
             return Ok(Err(KeyFault::Unknown));
         };
         Ok(match judge(&known.key, known.user.active, now) {
@@ -90,6 +93,12 @@ impl App {
             None => Ok(known),
         })
     }
+}
+
+/// The key's secret, or the one before it while that still works.
+fn is_secret(known: &KnownKey, digest: &str, now: DateTime<Utc>) -> bool {
+    let before = known.previous.as_ref().filter(|(_, until)| now < *until);
+    digests_equal(&known.digest, digest) | before.is_some_and(|(before, _)| digests_equal(before, digest))
 }
 
 fn kind_of(proof: &CredentialProof) -> &'static str {

@@ -1,6 +1,7 @@
 use roadstead_contracts::Result;
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::ids::UserId;
+use roadstead_contracts::scope::Scope;
 
 use super::create_api_key::check_end;
 use super::list_api_keys::no_such_key;
@@ -12,6 +13,7 @@ impl App {
     pub async fn change_api_key(&self, user: UserId, which: &str, mut changes: ApiKeyChanges) -> Result<ApiKey> {
         let now = self.clock.now();
         changes.name = changes.name.as_deref().map(check_key_name).transpose()?;
+        changes.scope = changes.scope.map(|scope| scope.map(Scope::checked).transpose()).transpose()?;
         check_end(changes.end.after(None), now)?;
         let key = self.api_key(user, which).await?;
         let event = self.event(Fact::ApiKeyRevoked { user_id: user, api_key_id: key.id }, now);

@@ -18,7 +18,7 @@ impl App {
     ) -> Result<()> {
         self.options.password.check("new_password", &new)?;
         // A stolen session must not be a place to guess the password.
-        let tried = self.begin_try(&caller.username, source).await?;
+        let tried = self.begin_try(&caller.username, source, None).await?;
         let stored = self.store.user_for_login(&caller.username).await?.and_then(|(_, hash)| hash);
         if !self.hasher.verify(current, stored).await.map_err(password_fault)? {
             self.failed_try(tried).await;

@@ -1,6 +1,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_auth::token::{Kind, TwoPart};
 use roadstead_contracts::ids::{ApiKeyId, UserId};
+use roadstead_contracts::scope::Scope;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Secret;
 
@@ -14,6 +15,7 @@ impl App {
         user: UserId,
         name: &str,
         expires_at: Option<DateTime<Utc>>,
+        scope: Option<Scope>,
     ) -> Result<(ApiKey, Secret)> {
         let now = self.clock.now();
         check_end(expires_at, now)?;
@@ -29,6 +31,7 @@ impl App {
             preview: preview(text.expose()),
             expires_at,
             created_at: now,
+            scope: scope.map(Scope::checked).transpose()?.filter(|scope| !scope.is_unlimited()),
         };
         let made = self.store.insert_api_key(&new).await.map_err(taken)?;
         let key =

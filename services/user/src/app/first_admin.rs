@@ -50,7 +50,7 @@ impl App {
         let event = self.event(Fact::UserCreated { user_id: new.id }, new.created_at);
         let Some(user) = self.store.insert_first_admin(&new, &event).await.map_err(taken)? else { return Ok(None) };
         self.outbox.nudge();
-        let (key, api_key) = self.create_api_key(user.id, KEY_NAME, None).await?;
+        let (key, api_key) = self.create_api_key(user.id, KEY_NAME, None, None).await?;
         let principal = self.principal(&user, CredentialKind::ApiKey(key.id)).await?;
         Ok(Some(FirstStart { principal, username: user.username, password, api_key }))
     }

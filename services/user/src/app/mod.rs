@@ -1,12 +1,15 @@
 //! What the service does, one verb a file. [`App`] is what they all work with.
 
+mod audit;
 mod authenticate;
+mod authenticate_as;
 mod authenticate_peer;
 mod change_api_key;
 mod change_password;
 mod change_user;
 mod create_api_key;
 mod delete_user;
+mod device_login;
 mod end_session;
 mod first_admin;
 mod grant_cluster;
@@ -17,35 +20,48 @@ mod list_sessions;
 mod list_users;
 mod login;
 mod principal;
+mod provider_login;
+mod provider_logout;
 mod prune;
 mod refresh;
 mod regenerate_api_key;
 mod register;
+mod reset_password;
 mod revoke_api_key;
+mod second_factor;
+mod service_accounts;
 mod session_tokens;
 mod set_password;
 mod show_user;
+mod sign_in;
+mod sign_operation;
 mod throttle;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use roadstead_auth::audit::CheckpointKey;
 use roadstead_auth::password::Hasher;
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::{Code, Error};
 use roadstead_kv::{Kv, MemoryKv};
 use roadstead_runtime::{Ids, Secret, SharedClock};
+use roadstead_seal::Sealer;
 use roadstead_store::OutboxRelay;
+use roadstead_store::audit::Trail;
 use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::Authentication;
 
 pub use authenticate::KeyFault;
 pub use change_user::UserPatch;
 pub use first_admin::FirstStart;
+pub use login::LoginFrom;
+pub use provider_login::{Begun, Finished, LoginWish, ProviderAnswer};
 pub use register::Registration;
 pub use session_tokens::Issued;
 
 use crate::keys::Keys;
+use crate::oidc::Providers;
 use crate::options::Options;
 use crate::store::Store;
 
@@ -57,10 +73,14 @@ pub struct App {
     local: MemoryKv,
     pub(crate) keys: Arc<Keys>,
     pub(crate) options: Options,
+    providers: Providers,
+    sealer: Sealer,
     pub(crate) clock: SharedClock,
     ids: Ids,
     hasher: Hasher,
     outbox: OutboxRelay,
+    pub(crate) trail: Trail,
+    checkpoint_key: CheckpointKey,
     last_used: last_used::LastUsed,
     metrics: Metrics,
 }
@@ -81,6 +101,10 @@ pub struct Parts {
     pub keys: Arc<Keys>,
     /// Options.
     pub options: Options,
+    /// Identity providers.
+    pub providers: Providers,
+    /// Seals what the database must not show.
+    pub sealer: Sealer,
     /// Time.
     pub clock: SharedClock,
     /// Ids and randomness.
@@ -89,6 +113,10 @@ pub struct Parts {
     pub hasher: Hasher,
     /// Events.
     pub outbox: OutboxRelay,
+    /// Records of what is done.
+    pub trail: Trail,
+    /// Signs the audit trail's checkpoints.
+    pub checkpoint_key: CheckpointKey,
     /// Counts.
     pub metrics: Metrics,
 }
@@ -103,10 +131,14 @@ impl App {
             local,
             keys: parts.keys,
             options: parts.options,
+            providers: parts.providers,
+            sealer: parts.sealer,
             clock: parts.clock,
             ids: parts.ids,
             hasher: parts.hasher,
             outbox: parts.outbox,
+            trail: parts.trail,
+            checkpoint_key: parts.checkpoint_key,
             last_used: last_used::LastUsed::default(),
             metrics: parts.metrics,
         }

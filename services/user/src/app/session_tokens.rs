@@ -1,5 +1,7 @@
 //! Pairs of tokens: an access token that lives for minutes to hours and a refresh token that lives for days.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_auth::jwt::Subject;
 use roadstead_auth::token::{Kind, TwoPart};
@@ -51,6 +53,18 @@ impl App {
         session_id: SessionId,
         now: DateTime<Utc>,
     ) -> Result<Issued> {
+        self.issue_for(pair, user, session_id, now, self.options.access_lifetime)
+    }
+
+    /// As [`App::issue`], for a time of its own.
+    pub(super) fn issue_for(
+        &self,
+        pair: FreshPair,
+        user: User,
+        session_id: SessionId,
+        now: DateTime<Utc>,
+        lifetime: Duration,
+    ) -> Result<Issued> {
         let subject = Subject {
             user_id: user.id,
             seq: user.seq,
@@ -59,7 +73,6 @@ impl App {
             email: user.email.clone(),
             roles: user.roles.clone(),
         };
-        let lifetime = self.options.access_lifetime;
         let jti = pair.stored.id.to_string();
         let (access, claims) = self.keys.now().signer.issue(subject, now, lifetime, &jti).map_err(key_fault)?;
         let expires_at = DateTime::from_timestamp(claims.exp, 0).unwrap_or(now);

@@ -4,6 +4,7 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Secret;
 
 use super::App;
+use super::service_accounts::has_password;
 
 impl App {
     /// Sets somebody else's password, on an admin's word. Every session of the account ends.
@@ -13,6 +14,9 @@ impl App {
         }
         self.options.password.check("new_password", &new)?;
         let user = self.user(which).await?;
+        if !has_password(&user) {
+            return Err(Error::new(Code::Conflict, "this account has no password of its own"));
+        }
         let hash = self.hash(new).await?;
         let now = self.clock.now();
         let event = self.event(Fact::UserChanged { user_id: user.id }, now);

@@ -4,8 +4,10 @@
 use std::net::IpAddr;
 
 use roadstead_auth::token;
+use roadstead_contracts::ids::UserId;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_kv::{Kv as _, Quota, Taken};
+use roadstead_runtime::Secret;
 
 use super::App;
 
@@ -21,15 +23,22 @@ pub(super) struct Try {
     account: String,
     source: String,
     per_minute: u32,
+    /// Whether a failure counts against account and source.
+    counts: bool,
 }
 
 impl App {
-    /// Takes a try, or says when to come back. `name` is as sent, whether it is anybody's or not.
-    pub(super) async fn begin_try(&self, name: &str, source: IpAddr) -> Result<Option<Try>> {
+    /// Takes a try, or says when to come back. `name` is as sent, whether it is anybody's or not. A device that logged in
+    /// to the account before has tries of its own: what others fail at from anywhere does not keep its owner out.
+    pub(super) async fn begin_try(&self, name: &str, source: IpAddr, device: Option<&str>) -> Result<Option<Try>> {
         let Some(per_minute) = self.options.login_per_minute else { return Ok(None) };
         // A digest bounds the key's length and keeps names out of Redis.
         let account = token::digest(name);
-        let tried = Try { source: source_key(source), account, per_minute };
+        let tried = Try { source: source_key(source), account, per_minute, counts: device.is_none() };
+        if let Some(device) = device {
+            verdict(&self.take(&format!("login:{}:d:{device}", tried.account), per_minute, 1).await)?;
+            return Ok(Some(tried));
+        }
         let both = format!("login:{}:{}", tried.account, tried.source);
         verdict(&self.take(&both, per_minute, 1).await)?;
         for (key, limit) in tried.failure_keys() {
@@ -43,13 +52,17 @@ impl App {
 
     /// The try failed.
     pub(super) async fn failed_try(&self, tried: Option<Try>) {
-        for (key, limit) in tried.iter().flat_map(Try::failure_keys) {
+        for (key, limit) in tried.iter().filter(|tried| tried.counts).flat_map(Try::failure_keys) {
             self.take(&key, limit, 1).await;
         }
     }
 
     async fn take(&self, key: &str, per_minute: u32, cost: u32) -> Taken {
-        let quota = Quota::per_minute(per_minute);
+        self.take_quota(key, Quota::per_minute(per_minute), cost).await
+    }
+
+    /// Takes from a quota; this process's own count stands in while the shared one is away.
+    pub(super) async fn take_quota(&self, key: &str, quota: Quota, cost: u32) -> Taken {
         match self.kv.take(key, quota, cost).await {
             Ok(taken) => taken,
             Err(_) => match self.local.take(key, quota, cost).await {
@@ -58,7 +71,7 @@ impl App {
                 Err(_) => Taken {
                     allowed: false,
                     remaining: 0,
-                    limit: per_minute,
+                    limit: quota.limit,
                     reset_after: quota.per,
                     retry_after: quota.per,
                 },
@@ -76,6 +89,32 @@ impl Try {
     }
 }
 
+/// Random bytes of a device's mark.
+const DEVICE_BYTES: usize = 16;
+/// Longest mark that is looked at.
+const MARK_MAX: usize = 128;
+
+impl App {
+    /// The mark of a device that has just logged in to an account: `<device>.<proof>`. It proves nothing but that.
+    pub fn device_mark(&self, user: UserId) -> Result<Secret> {
+        let device = token::digest(self.ids.token(DEVICE_BYTES).expose());
+        let device = device.get(..DEVICE_BYTES * 2).unwrap_or_default();
+        Ok(Secret::new(format!("{device}.{}", self.keys.seal(&mark_digest(user, device))?)))
+    }
+
+    /// The device of a mark, when it logged in to this account before.
+    pub(super) fn known_device(&self, user: UserId, mark: Option<&Secret>) -> Option<String> {
+        let text = mark?.expose();
+        let (device, proof) = Some(text).filter(|text| text.len() <= MARK_MAX)?.split_once('.')?;
+        let good = token::digests_equal(&self.keys.seal(&mark_digest(user, device)).ok()?, proof);
+        good.then(|| device.to_owned())
+    }
+}
+
+fn mark_digest(user: UserId, device: &str) -> String {
+    token::digest(&format!("device {user} {device}"))
+}
+
 /// An IPv6 client owns a /64 at least: its addresses count as one.
 fn source_key(source: IpAddr) -> String {
     match source.to_canonical() {
@@ -87,7 +126,7 @@ fn source_key(source: IpAddr) -> String {
     }
 }
 
-fn verdict(taken: &Taken) -> Result<()> {
+pub(super) fn verdict(taken: &Taken) -> Result<()> {
     if taken.allowed { Ok(()) } else { Err(refusal(taken.retry_after.as_secs() + 1)) }
 }
 

@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use roadstead_bus::{Bus, PeerHandler, PeerReply, PeerRequest, Router, ServeOptions, Subscriber, reason};
+use roadstead_bus::{Bus, Incoming, PeerHandler, PeerReply, PeerRequest, Router, ServeOptions, Subscriber, reason};
+use roadstead_contracts::audit::{Actor, Origin, Resource};
 use roadstead_contracts::event::Fact;
-use roadstead_contracts::message::{Authenticate, GrantCluster, IdentifyPeer, IdentityKeys, RevokeCluster};
+use roadstead_contracts::identity::Principal;
+use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::message::{
+    Authenticate, AuthenticateAs, GrantCluster, IdentifyPeer, IdentityKeys, RecordAudit, RevokeCluster, SignOperation,
+};
 use roadstead_contracts::queue;
 use roadstead_contracts::seed::kubesage::AuthRequest;
+use roadstead_store::audit::Deed;
 
 use crate::app::App;
 
@@ -15,7 +21,7 @@ const PEER_BODY_MAX: usize = 8 * 1024;
 
 /// Serves the service's queues until the process stops.
 pub(crate) async fn serve(app: &Arc<App>, bus: &Bus) -> roadstead_bus::Result<()> {
-    let (one, two) = (Arc::clone(app), Arc::clone(app));
+    let (one, two, three) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
     let peers =
         PeerHandler::new(app.options.queue_peers.clone(), move |request| answer_peer(Arc::clone(&two), request));
     let auth = Router::new(queue::CLUSTER_AUTH)
@@ -23,9 +29,17 @@ pub(crate) async fn serve(app: &Arc<App>, bus: &Bus) -> roadstead_bus::Result<()
             let app = Arc::clone(&one);
             async move { app.authenticate(&request).await }
         })
+        .on(move |request: AuthenticateAs, _| {
+            let app = Arc::clone(&three);
+            async move { app.authenticate_as(&request).await }
+        })
         .peers(peers);
-    let (one, two) = (Arc::clone(app), Arc::clone(app));
+    let (one, two, three) = (Arc::clone(app), Arc::clone(app), Arc::clone(app));
     let identity = Router::new(queue::IDENTITY)
+        .on(move |request: SignOperation, _| {
+            let app = Arc::clone(&three);
+            async move { app.sign_operation(&request).await }
+        })
         .on(move |request: IdentifyPeer, _| {
             let app = Arc::clone(&one);
             async move { app.identify_peer(&request).await }
@@ -36,15 +50,28 @@ pub(crate) async fn serve(app: &Arc<App>, bus: &Bus) -> roadstead_bus::Result<()
         });
     let (one, two) = (Arc::clone(app), Arc::clone(app));
     let grants = Router::new(queue::GRANT_CHANGE)
-        .on(move |request: GrantCluster, _| {
+        .on(move |request: GrantCluster, incoming| {
             let app = Arc::clone(&one);
-            async move { app.grant_cluster(&request).await }
+            async move {
+                let deed =
+                    grant_deed(&incoming, &request.principal, "grant.create", request.cluster_id, &request.account);
+                app.trail.after(deed, app.grant_cluster(&request)).await
+            }
         })
-        .on(move |request: RevokeCluster, _| {
+        .on(move |request: RevokeCluster, incoming| {
             let app = Arc::clone(&two);
-            async move { app.revoke_cluster(&request).await }
+            async move {
+                let deed =
+                    grant_deed(&incoming, &request.principal, "grant.revoke", request.cluster_id, &request.account);
+                app.trail.after(deed, app.revoke_cluster(&request)).await
+            }
         });
-    for router in [auth, identity, grants] {
+    let one = Arc::clone(app);
+    let audit = Router::new(queue::AUDIT_RECORD).on(move |request: RecordAudit, _| {
+        let app = Arc::clone(&one);
+        async move { app.record_audit(&request).await }
+    });
+    for router in [auth, identity, grants, audit] {
         bus.serve(router, ServeOptions::default()).await?;
     }
     let app = Arc::clone(app);
@@ -58,6 +85,16 @@ pub(crate) async fn serve(app: &Arc<App>, bus: &Bus) -> roadstead_bus::Result<()
         }
     })
     .await
+}
+
+/// A grant in the words of the audit trail. The front door has announced it.
+fn grant_deed(incoming: &Incoming, by: &Principal, action: &'static str, cluster: ClusterId, account: &str) -> Deed {
+    Deed {
+        origin: Origin::request(&incoming.request_id),
+        actor: Actor::of(by),
+        action: action.to_owned(),
+        resource: Resource::named("grant", account).in_cluster(cluster),
+    }
 }
 
 async fn answer_peer(app: Arc<App>, request: PeerRequest) -> PeerReply {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::ids::{ApiKeyId, UserId};
+use roadstead_contracts::scope::Scope;
 use roadstead_contracts::{Error, Result};
 
 use super::user::is_unseen;
@@ -12,6 +13,8 @@ pub const KEYS_MAX: i64 = 100;
 const NAME_MAX: usize = 100;
 /// Longest life of a key that ends, days: ten years. Whoever means "for ever" leaves the end out (row U02).
 pub const LIFE_DAYS_MAX: i64 = 3_653;
+/// Longest time for which two secrets of a key work: a rotation over a weekend, seconds.
+pub const OVERLAP_SECONDS_MAX: u32 = 7 * 24 * 3_600;
 /// Characters of the key that a list shows, then stars (seeds-wire §2.9).
 const PREVIEW_SHOWN: usize = 8;
 const PREVIEW_STARS: &str = "************************";
@@ -39,6 +42,10 @@ pub struct ApiKey {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+    /// What it is held to, below its account.
+    pub scope: Option<Scope>,
+    /// Until when the secret before this one works too.
+    pub previous_until: Option<DateTime<Utc>>,
 }
 
 /// A key to be stored.
@@ -60,6 +67,8 @@ pub struct NewApiKey {
     pub expires_at: Option<DateTime<Utc>>,
     /// Now.
     pub created_at: DateTime<Utc>,
+    /// What it is held to, below its account.
+    pub scope: Option<Scope>,
 }
 
 /// Changes of a key. Left out = as it was.
@@ -71,8 +80,21 @@ pub struct ApiKeyChanges {
     pub active: Option<bool>,
     /// When it ends.
     pub end: End,
-    /// A new secret: sealed digest and preview. The old one is dead.
-    pub secret: Option<(String, String)>,
+    /// What it is held to; `Some(None)` takes that away.
+    pub scope: Option<Option<Scope>>,
+    /// A new secret.
+    pub secret: Option<NewSecret>,
+}
+
+/// A key's new secret.
+#[derive(Debug, Clone)]
+pub struct NewSecret {
+    /// Sealed digest.
+    pub digest: String,
+    /// First characters and stars.
+    pub preview: String,
+    /// Until when the one before it works too; it is dead at once when left out.
+    pub previous_until: Option<DateTime<Utc>>,
 }
 
 /// What becomes of the end of a key.

@@ -4,6 +4,8 @@ use roadstead_auth::password::PASSWORD_MAX;
 use roadstead_contracts::{Error, Result};
 use roadstead_runtime::Secret;
 
+use super::leaked::is_leaked;
+
 /// Whether a class of characters is asked for, which are in it, and what it is called.
 type Class = (bool, fn(char) -> bool, &'static str);
 
@@ -21,11 +23,13 @@ pub struct PasswordPolicy {
     pub numbers: bool,
     /// Asks for a character that is neither.
     pub special: bool,
+    /// Refuses what is on the list of known leaks.
+    pub refuse_leaked: bool,
 }
 
 impl Default for PasswordPolicy {
     fn default() -> Self {
-        Self { min_length: 8, uppercase: false, lowercase: false, numbers: false, special: false }
+        Self { min_length: 8, uppercase: false, lowercase: false, numbers: false, special: false, refuse_leaked: false }
     }
 }
 
@@ -51,6 +55,9 @@ impl PasswordPolicy {
                 return fault(format!("password must contain {what}"));
             }
         }
+        if self.refuse_leaked && is_leaked(text) {
+            return fault("password is among the most frequent ones of public leaks, choose another".to_owned());
+        }
         Ok(())
     }
 }
@@ -69,9 +76,22 @@ mod tests {
 
     #[test]
     fn classes_when_asked_for() {
-        let policy = PasswordPolicy { uppercase: true, lowercase: true, numbers: true, special: true, min_length: 8 };
+        let policy = PasswordPolicy {
+            uppercase: true,
+            lowercase: true,
+            numbers: true,
+            special: true,
+            ..PasswordPolicy::default()
+        };
         assert!(policy.check("password", &Secret::new("password123")).is_err());
         assert!(policy.check("password", &Secret::new("Password-123")).is_ok());
+    }
+
+    #[test]
+    fn known_leaks_are_refused_where_that_is_on() {
+        let policy = PasswordPolicy { refuse_leaked: true, ..PasswordPolicy::default() };
+        assert!(policy.check("password", &Secret::new("Password123")).is_err());
+        assert!(policy.check("password", &Secret::new("lantern-quay-17")).is_ok());
     }
 
     #[test]

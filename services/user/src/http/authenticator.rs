@@ -34,6 +34,7 @@ impl Authenticator for Doorkeeper {
         };
         let question = Authenticate { credential: proof, cluster_id: None, source: Some(context.client.to_string()) };
         let known = self.app.authenticate(&question).await?;
+        known.principal.check_source(context.client)?;
         Ok(Caller { principal: Arc::new(known.principal), proof: Arc::new(question.credential) })
     }
 }

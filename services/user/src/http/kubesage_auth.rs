@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::mckmt::end_own_session;
 use super::shapes::{KubesageUser, Message, Problem};
-use super::{Shared, read};
+use super::{Shared, audit, read};
 use crate::app::{Issued, Registration};
 use crate::domain::seed_names;
 
@@ -21,6 +21,10 @@ pub(super) struct SeedLogin {
     username: String,
     #[schema(value_type = String, format = Password)]
     password: Secret,
+    /// A code of the authenticator app, or a recovery code, where the account asks for one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
 }
 
 /// Answer of login and refresh: what both generations of clients read.
@@ -115,10 +119,13 @@ pub(super) struct SeedChangePassword {
 )]
 pub(super) async fn login(app: Shared, request: HttpRequest, context: RequestContext, body: Body) -> ApiResult {
     let body: SeedLogin = read::form_or_json(&request, &body)?;
-    let origin = read::origin(&request, &context);
-    let issued = app.login(&body.username, body.password, context.client, origin).await;
+    let from = read::login_from(&app, &request, &context, body.code);
+    let issued = app.login(&body.username, body.password, from).await;
+    audit::login_tried(&app, &request, &body.username, &issued).await;
     let issued = issued.map_err(|error| read::login_fault(&request, error))?;
-    Ok(HttpResponse::Ok().json(tokens(issued, true)))
+    let mut response = HttpResponse::Ok();
+    read::mark_device(&app, &issued, &mut response)?;
+    Ok(response.json(tokens(issued, true)))
 }
 
 /// Gives a new pair of tokens for a refresh token, which is spent by it.
@@ -220,6 +227,7 @@ pub(super) async fn change_password(
     which: web::Path<String>,
     Json(body): Json<SeedChangePassword>,
 ) -> ApiResult {
+    caller.whole()?;
     if body.new_password != body.confirm_password {
         return Err(Error::field(&["body", "confirm_password"], "value_error", "Passwords do not match").into());
     }

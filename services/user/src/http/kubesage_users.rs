@@ -151,6 +151,7 @@ fn number(query: &QueryPairs, name: &'static str, least: i64, otherwise: i64) ->
     )
 )]
 pub(super) async fn create(app: Shared, caller: Caller, Json(body): Json<CreateUser>) -> ApiResult {
+    caller.whole()?;
     let roles = body.roles.map(|names| names.roles()).transpose()?.unwrap_or_default();
     let user = app.create_user(&caller.principal, body.account.into(), roles).await?;
     Ok(HttpResponse::Created().json(KubesageUser::from(user)))
@@ -184,6 +185,7 @@ pub(super) async fn change(
     which: web::Path<String>,
     Json(body): Json<ChangeUser>,
 ) -> ApiResult {
+    caller.whole()?;
     let patch = UserPatch {
         email: body.email,
         first_name: body.first_name,
@@ -206,6 +208,7 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn delete(app: Shared, caller: Caller, which: web::Path<String>) -> ApiResult {
+    caller.whole()?;
     app.delete_user(&caller.principal, &which).await?;
     Ok(HttpResponse::NoContent().finish())
 }

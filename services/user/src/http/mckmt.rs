@@ -1,16 +1,17 @@
 //! MCKMT's `/api/v1/auth/*` (seeds-wire §1.2), with what did not work there working.
 
+use actix_web::http::header::SET_COOKIE;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::CredentialKind;
 use roadstead_contracts::{Code, Error};
-use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext};
+use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext, cookie};
 use roadstead_runtime::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::shapes::{MckmtUser, Message, Problem};
-use super::{Shared, read};
+use super::{Shared, audit, read};
 use crate::app::{Issued, Registration};
 
 /// Ways to log in.
@@ -23,17 +24,20 @@ pub(super) struct Methods {
 /// A way to log in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoginMethod {
-    /// `password`.
+    /// `password` or `oidc`.
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     /// Name.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// What it is.
-    pub(super) description: &'static str,
+    pub(super) description: String,
     /// Whether it may be used.
     pub(super) enabled: bool,
     /// Where.
-    pub(super) url: &'static str,
+    pub(super) url: String,
+    /// Which identity provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) provider: Option<String>,
 }
 
 /// Body of register. Other fields (`roles`, `id`, `is_active`…) are not looked at.
@@ -63,6 +67,10 @@ pub(super) struct Login {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = Password)]
     password: Option<Secret>,
+    /// A code of the authenticator app, or a recovery code, where the account asks for one.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
 }
 
 /// Answer of login and refresh.
@@ -125,12 +133,21 @@ pub(super) struct Profile {
 pub(super) async fn methods(app: Shared) -> HttpResponse {
     let password = LoginMethod {
         kind: "password",
-        name: "Password",
-        description: "Log in with user name and password",
+        name: "Password".to_owned(),
+        description: "Log in with user name and password".to_owned(),
         enabled: app.options.password_login,
-        url: "/api/v1/auth/login",
+        url: "/api/v1/auth/login".to_owned(),
+        provider: None,
     };
-    HttpResponse::Ok().json(Methods { methods: vec![password] })
+    let providers = app.providers().iter().map(|provider| LoginMethod {
+        kind: "oidc",
+        name: provider.settings.title.clone(),
+        description: format!("Log in with {}", provider.settings.title),
+        enabled: true,
+        url: format!("/api/v1/auth/oidc/login?provider={}", provider.settings.name),
+        provider: Some(provider.settings.name.clone()),
+    });
+    HttpResponse::Ok().json(Methods { methods: std::iter::once(password).chain(providers).collect() })
 }
 
 /// Makes an account, where registration is open; with the header `X-Bootstrap-Token` the first admin.
@@ -179,10 +196,13 @@ pub(super) async fn login(
 ) -> ApiResult {
     let name = read::required("username", body.username, String::is_empty)?;
     let password = read::required("password", body.password, Secret::is_empty)?;
-    let origin = read::origin(&request, &context);
-    let issued = app.login(&name, password, context.client, origin).await;
+    let from = read::login_from(&app, &request, &context, body.code);
+    let issued = app.login(&name, password, from).await;
+    audit::login_tried(&app, &request, &name, &issued).await;
     let issued = issued.map_err(|error| read::login_fault(&request, error))?;
-    Ok(HttpResponse::Ok().json(tokens(issued, true)))
+    let mut response = HttpResponse::Ok();
+    read::mark_device(&app, &issued, &mut response)?;
+    Ok(response.json(tokens(issued, true)))
 }
 
 /// Gives a new pair of tokens for a refresh token, which is spent by it.
@@ -207,7 +227,8 @@ pub(super) async fn refresh(app: Shared, Json(body): Json<Refresh>) -> ApiResult
 )]
 pub(super) async fn logout(app: Shared, caller: Caller) -> ApiResult {
     end_own_session(&app, &caller).await?;
-    Ok(HttpResponse::Ok().json(Message { message: "Logged out successfully" }))
+    let gone = cookie::remove(cookie::SESSION, app.by_tls());
+    Ok(HttpResponse::Ok().append_header((SET_COOKIE, gone)).json(Message { message: "Logged out successfully" }))
 }
 
 /// Ends the session of a caller that has one.
@@ -235,6 +256,7 @@ pub(super) async fn change_password(
     context: RequestContext,
     Json(body): Json<ChangePassword>,
 ) -> ApiResult {
+    caller.whole()?;
     let current = read::required("current_password", body.current_password, Secret::is_empty)?;
     let new = read::required("new_password", body.new_password, Secret::is_empty)?;
     app.change_password(&caller.principal, current, new, context.client).await?;
@@ -260,7 +282,7 @@ pub(super) async fn profile(app: Shared, caller: Caller) -> ApiResult {
     }))
 }
 
-fn tokens(issued: Issued, with_user: bool) -> Tokens {
+pub(super) fn tokens(issued: Issued, with_user: bool) -> Tokens {
     Tokens {
         access_token: issued.access.expose().to_owned(),
         refresh_token: issued.refresh.expose().to_owned(),

@@ -1,14 +1,19 @@
 //! The HTTP door on port 8001: MCKMT's `/api/v1/auth/*`, KubeSage's `/auth`, `/users` and `/api-keys` with their older
 //! prefixes, the published keys, and the probes. Reached by the front door, which forwards those paths, or directly.
 
+mod audit;
+mod audit_csv;
 mod authenticator;
 mod kubesage_auth;
 mod kubesage_keys;
 mod kubesage_users;
+mod local_accounts;
 mod mckmt;
+mod oidc;
 mod openapi;
 mod quotas;
 mod read;
+mod service_accounts;
 mod sessions;
 mod shapes;
 mod well_known;
@@ -19,7 +24,9 @@ use actix_web::http::Method;
 use actix_web::web;
 use roadstead_contracts::identity::Action;
 use roadstead_http_kit::probes::{Probes, Version};
-use roadstead_http_kit::{Access, Front, Limiter, Limits, Listener, RateClass, RouteRow, Routes, ServeOptions};
+use roadstead_http_kit::{
+    Access, Auditor, Front, Limiter, Limits, Listener, RateClass, RouteRow, Routes, ServeOptions,
+};
 use roadstead_runtime::Readiness;
 use roadstead_telemetry::Metrics;
 
@@ -66,10 +73,11 @@ pub(crate) fn serve(deps: &Deps, app: &Arc<App>, listener: Listener) -> std::io:
         head_time: app.options.read_timeout,
         grace: app.options.grace,
     };
+    let trail: Arc<dyn Auditor> = Arc::new(audit::Recorder(Some(app.trail.clone())));
     let (routes, shared) = (Arc::clone(&front), Shared::from(Arc::clone(app)));
     roadstead_http_kit::serve(&deps.tasks, options, front, move |config| {
         config.app_data(shared.clone());
-        table(Arc::clone(&routes), &probes).mount(config);
+        table(Arc::clone(&routes), &probes, Arc::clone(&trail)).mount(config);
     })
 }
 
@@ -86,18 +94,19 @@ pub fn routes() -> Vec<RouteRow> {
         authenticator: Arc::new(authenticator::Nobody),
         limiter: Limiter::new(roadstead_http_kit::RateSettings::default(), None),
     });
-    table(front, &probes(Readiness::new(), Some(Metrics::new()))).rows().to_vec()
+    let trail = Arc::new(audit::Recorder(None));
+    table(front, &probes(Readiness::new(), Some(Metrics::new())), trail).rows().to_vec()
 }
 
 /// The prefix under which each KubeSage path also exists.
 pub(crate) const ALIAS_PREFIX: &str = "/api/v1.0";
 
-fn table(front: Arc<Front>, probes: &Probes) -> Routes {
+fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes {
     use Access::{Action as May, Authenticated, Public};
     use RateClass::{Api, Free, Seed};
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
     let routes = probes
-        .add_to(Routes::new(front))
+        .add_to(Routes::new(front).audited(trail))
         .add(get.clone(), "/.well-known/jwks.json", Public, Free, well_known::jwks)
         // Passwords are tried at most as often as the seeds' class allows, and each account less (`app::throttle`).
         .add(get.clone(), "/api/v1/auth/methods", Public, Api, mckmt::methods)
@@ -106,10 +115,37 @@ fn table(front: Arc<Front>, probes: &Probes) -> Routes {
         .add(post.clone(), "/api/v1/auth/refresh", Public, Seed, mckmt::refresh)
         .add(post.clone(), "/api/v1/auth/logout", Authenticated, Api, mckmt::logout)
         .add(post.clone(), "/api/v1/auth/change-password", Authenticated, Api, mckmt::change_password)
+        .add(get.clone(), "/api/v1/auth/oidc/login", Public, Seed, oidc::login)
+        .add(get.clone(), "/api/v1/auth/oidc/callback", Public, Seed, oidc::callback)
+        .add(post.clone(), "/api/v1/auth/oidc/exchange", Public, Seed, oidc::exchange)
+        .add(post.clone(), "/api/v1/auth/oidc/device", Public, Seed, oidc::device)
+        .add(post.clone(), "/api/v1/auth/oidc/device/token", Public, Seed, oidc::device_token)
+        .add(post.clone(), "/api/v1/auth/oidc/logout", Authenticated, Api, oidc::logout)
+        // A provider ends many people's sessions from one address.
+        .add(post.clone(), "/api/v1/auth/oidc/backchannel-logout", Public, Api, oidc::back_channel)
+        .add(post.clone(), "/api/v1/auth/oidc/links", May(Action::UsersWrite), Api, service_accounts::link)
+        .add(get.clone(), "/api/v1/auth/authenticator", Authenticated, Api, local_accounts::show)
+        .add(post.clone(), "/api/v1/auth/authenticator", Authenticated, Api, local_accounts::begin)
+        .add(post.clone(), "/api/v1/auth/authenticator/confirm", Authenticated, Api, local_accounts::confirm)
+        .add(post.clone(), "/api/v1/auth/authenticator/remove", Authenticated, Api, local_accounts::remove)
+        .add(
+            delete.clone(),
+            "/api/v1/auth/authenticator/{user}",
+            May(Action::UsersWrite),
+            Api,
+            local_accounts::remove_of,
+        )
+        .add(post.clone(), "/api/v1/auth/password-resets", May(Action::UsersWrite), Api, local_accounts::begin_reset)
+        .add(get.clone(), "/api/v1/auth/password-reset", Public, Seed, local_accounts::reset_page)
+        .add(post.clone(), "/api/v1/auth/password-reset", Public, Seed, local_accounts::finish_reset)
         .add(get.clone(), "/api/v1/auth/profile", Authenticated, Api, mckmt::profile)
         .add(get.clone(), "/api/v1/auth/sessions", Authenticated, Api, sessions::list)
         .add(delete.clone(), "/api/v1/auth/sessions", Authenticated, Api, sessions::end_others)
-        .add(delete.clone(), "/api/v1/auth/sessions/{id}", Authenticated, Api, sessions::end);
+        .add(delete.clone(), "/api/v1/auth/sessions/{id}", Authenticated, Api, sessions::end)
+        .add(get.clone(), "/api/v1/audit", May(Action::AuditRead), Api, audit::search)
+        .add(get.clone(), "/api/v1/audit/export", May(Action::AuditRead), Api, audit::export)
+        .add(get.clone(), "/api/v1/audit/checkpoints", May(Action::AuditRead), Api, audit::checkpoints);
+    let routes = machines(routes);
     let routes = seed(routes, &post, "/auth/token", Public, kubesage_auth::login);
     let routes = seed(routes, &post, "/auth/login", Public, kubesage_auth::login);
     let routes = seed(routes, &post, "/auth/refresh", Public, kubesage_auth::refresh);
@@ -135,6 +171,26 @@ fn table(front: Arc<Front>, probes: &Probes) -> Routes {
     let routes = seed(routes, &put, "/api-keys/{id}", Authenticated, kubesage_keys::change);
     let routes = seed(routes, &delete, "/api-keys/{id}", Authenticated, kubesage_keys::revoke);
     seed(routes, &post, "/api-keys/{id}/regenerate", Authenticated, kubesage_keys::regenerate)
+}
+
+/// Accounts of machines.
+fn machines(routes: Routes) -> Routes {
+    use Access::Action as May;
+    use RateClass::Api;
+    const ALL: &str = "/api/v1/service-accounts";
+    const ONE: &str = "/api/v1/service-accounts/{id}";
+    const KEYS: &str = "/api/v1/service-accounts/{id}/keys";
+    const KEY: &str = "/api/v1/service-accounts/{id}/keys/{key}";
+    const ROTATE: &str = "/api/v1/service-accounts/{id}/keys/{key}/rotate";
+    let (read, write) = (May(Action::UsersRead), May(Action::UsersWrite));
+    routes
+        .add(Method::GET, ALL, read, Api, service_accounts::list)
+        .add(Method::POST, ALL, write, Api, service_accounts::create)
+        .add(Method::DELETE, ONE, May(Action::UsersDelete), Api, service_accounts::delete)
+        .add(Method::GET, KEYS, read, Api, service_accounts::list_keys)
+        .add(Method::POST, KEYS, write, Api, service_accounts::create_key)
+        .add(Method::POST, ROTATE, write, Api, service_accounts::rotate_key)
+        .add(Method::DELETE, KEY, write, Api, service_accounts::revoke_key)
 }
 
 /// A KubeSage route under both its prefixes.

@@ -4,7 +4,10 @@ use utoipa::OpenApi;
 use utoipa::openapi::Deprecated;
 use utoipa::openapi::path::PathItem;
 
-use super::{ALIAS_PREFIX, kubesage_auth, kubesage_keys, kubesage_users, mckmt, sessions, well_known};
+use super::{
+    ALIAS_PREFIX, audit, kubesage_auth, kubesage_keys, kubesage_users, local_accounts, mckmt, oidc, service_accounts,
+    sessions, well_known,
+};
 
 #[derive(OpenApi)]
 #[openapi(paths(
@@ -16,9 +19,35 @@ use super::{ALIAS_PREFIX, kubesage_auth, kubesage_keys, kubesage_users, mckmt, s
     mckmt::logout,
     mckmt::change_password,
     mckmt::profile,
+    local_accounts::show,
+    local_accounts::begin,
+    local_accounts::confirm,
+    local_accounts::remove,
+    local_accounts::remove_of,
+    local_accounts::begin_reset,
+    local_accounts::reset_page,
+    local_accounts::finish_reset,
+    oidc::login,
+    oidc::callback,
+    oidc::logout,
+    oidc::back_channel,
+    oidc::exchange,
+    oidc::device,
+    oidc::device_token,
+    service_accounts::create,
+    service_accounts::list,
+    service_accounts::delete,
+    service_accounts::create_key,
+    service_accounts::list_keys,
+    service_accounts::rotate_key,
+    service_accounts::revoke_key,
+    service_accounts::link,
     sessions::list,
     sessions::end,
     sessions::end_others,
+    audit::search,
+    audit::export,
+    audit::checkpoints,
     kubesage_auth::login,
     kubesage_auth::refresh,
     kubesage_auth::logout,

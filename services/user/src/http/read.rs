@@ -1,13 +1,14 @@
 //! What handlers read out of requests besides bodies.
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{CONTENT_TYPE, USER_AGENT};
+use actix_web::http::header::{CONTENT_TYPE, SET_COOKIE, USER_AGENT};
+use actix_web::{HttpRequest, HttpResponseBuilder};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_http_kit::{Body, RequestContext, body};
+use roadstead_http_kit::{Body, RequestContext, body, cookie};
 use roadstead_runtime::Secret;
 use serde::de::DeserializeOwned;
 
+use crate::app::{App, Issued, LoginFrom};
 use crate::domain::SessionOrigin;
 
 /// Longest text about a client that is kept.
@@ -31,6 +32,36 @@ pub(super) fn origin(request: &HttpRequest, context: &RequestContext) -> Session
         user_agent: text(USER_AGENT.as_str()),
         device: text("x-device-info"),
     }
+}
+
+/// How long a browser keeps the mark of its device: half a year.
+const DEVICE_SECONDS: u64 = 180 * 24 * 3_600;
+
+/// Which names of cookies count here: the front door sends on plain ones only of hosts without neighbours.
+pub(super) fn cookie_names(app: &App) -> cookie::Names {
+    if app.by_tls() { cookie::Names::Prefixed } else { cookie::Names::Both }
+}
+
+/// Where a login comes from, and what it brings.
+pub(super) fn login_from(
+    app: &App,
+    request: &HttpRequest,
+    context: &RequestContext,
+    code: Option<Secret>,
+) -> LoginFrom {
+    LoginFrom {
+        source: Some(context.client),
+        origin: origin(request, context),
+        device: cookie::read(request.headers(), cookie::DEVICE, cookie_names(app)),
+        code,
+    }
+}
+
+/// Marks the device of a login, so that others' failures do not keep it out the next time.
+pub(super) fn mark_device(app: &App, issued: &Issued, response: &mut HttpResponseBuilder) -> Result<()> {
+    let mark = app.device_mark(issued.user.id)?;
+    response.append_header((SET_COOKIE, cookie::set(cookie::DEVICE, app.by_tls(), mark.expose(), DEVICE_SECONDS)));
+    Ok(())
 }
 
 /// The bootstrap token, when the request brings exactly one.

@@ -70,6 +70,7 @@ pub(super) async fn list(app: Shared, caller: Caller) -> ApiResult {
     responses((status = 204, description = "Ended"), (status = 404, description = "No such session of the caller", body = Problem))
 )]
 pub(super) async fn end(app: Shared, caller: Caller, id: web::Path<String>) -> ApiResult {
+    caller.whole()?;
     let id = id.parse::<SessionId>().map_err(|_| Error::not_found("Session not found"))?;
     app.end_session(caller.principal.user_id, id, "ended_by_user").await?;
     Ok(HttpResponse::NoContent().finish())
@@ -81,6 +82,7 @@ pub(super) async fn end(app: Shared, caller: Caller, id: web::Path<String>) -> A
     responses((status = 200, description = "Ended", body = Ended))
 )]
 pub(super) async fn end_others(app: Shared, caller: Caller) -> ApiResult {
+    caller.whole()?;
     let ended = app.end_other_sessions(caller.principal.user_id, current(&caller)).await?;
     Ok(HttpResponse::Ok().json(Ended { ended }))
 }

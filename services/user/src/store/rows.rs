@@ -103,7 +103,8 @@ macro_rules! api_key_columns {
     () => {
         "k.id AS key_id, k.seq AS key_seq, k.user_id AS key_user_id, k.name AS key_name, k.preview, \
          k.active AS key_active, k.expires_at AS key_expires_at, k.last_used_at AS key_last_used_at, \
-         k.created_at AS key_created_at, k.updated_at AS key_updated_at"
+         k.created_at AS key_created_at, k.updated_at AS key_updated_at, k.scope AS key_scope, \
+         k.previous_until AS key_previous_until"
     };
 }
 pub(super) use api_key_columns;
@@ -120,11 +121,18 @@ pub(super) struct ApiKeyRow {
     key_last_used_at: Option<DateTime<Utc>>,
     key_created_at: DateTime<Utc>,
     key_updated_at: DateTime<Utc>,
+    key_scope: Option<String>,
+    key_previous_until: Option<DateTime<Utc>>,
 }
 
-impl From<ApiKeyRow> for ApiKey {
-    fn from(row: ApiKeyRow) -> Self {
-        Self {
+impl TryFrom<ApiKeyRow> for ApiKey {
+    type Error = Error;
+
+    fn try_from(row: ApiKeyRow) -> Result<Self> {
+        // A scope that cannot be read must not be taken for none.
+        let scope = row.key_scope.as_deref().map(serde_json::from_str).transpose();
+        let scope = scope.map_err(|_| Error::Corrupt("a key's scope".to_owned()))?;
+        Ok(Self {
             id: ApiKeyId::from_uuid(row.key_id),
             seq: row.key_seq,
             user_id: UserId::from_uuid(row.key_user_id),
@@ -135,6 +143,8 @@ impl From<ApiKeyRow> for ApiKey {
             last_used_at: row.key_last_used_at,
             created_at: row.key_created_at,
             updated_at: row.key_updated_at,
-        }
+            scope,
+            previous_until: row.key_previous_until,
+        })
     }
 }

@@ -88,11 +88,11 @@ pub trait SessionStore: Send + Sync {
     async fn prune_sessions(&self, before: DateTime<Utc>) -> Result<u64>;
 }
 
-const INSERT_SESSION: &str = "INSERT INTO sessions \
+pub(super) const INSERT_SESSION: &str = "INSERT INTO sessions \
     (id, user_id, source, user_agent, device, created_at, last_used_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
-const INSERT_PAIR: &str = "INSERT INTO token_pairs (id, session_id, refresh_digest, expires_at, created_at) \
+pub(super) const INSERT_PAIR: &str = "INSERT INTO token_pairs (id, session_id, refresh_digest, expires_at, created_at) \
     VALUES ($1, $2, $3, $4, $5)";
-const END_SURPLUS: &str = "UPDATE sessions SET revoked_at = $2, revoked_reason = 'too_many' WHERE user_id = $1 \
+pub(super) const END_SURPLUS: &str = "UPDATE sessions SET revoked_at = $2, revoked_reason = 'too_many' WHERE user_id = $1 \
     AND revoked_at IS NULL AND seq <= (SELECT seq FROM sessions WHERE user_id = $1 AND revoked_at IS NULL \
     ORDER BY seq DESC LIMIT 1 OFFSET $3)";
 const KNOWN: &str = concat!(

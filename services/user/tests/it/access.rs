@@ -79,7 +79,7 @@ async fn no_route_takes_a_bad_credential() {
         let twice = call(&rig, method, &path, &[("Authorization", &good), ("Authorization", &good)]).await;
         assert_eq!(twice.status, 401, "{method} {path} with two bearers");
     }
-    assert_eq!(walked, 42);
+    assert_eq!(walked, 60);
     rig.stop().await;
 }
 
@@ -110,6 +110,9 @@ fn public_routes_are_these_and_no_others() {
         [
             "GET /.well-known/jwks.json",
             "GET /api/v1/auth/methods",
+            "GET /api/v1/auth/oidc/callback",
+            "GET /api/v1/auth/oidc/login",
+            "GET /api/v1/auth/password-reset",
             "GET /auth/check-admin-exists",
             "GET /healthz",
             "GET /metrics",
@@ -117,6 +120,11 @@ fn public_routes_are_these_and_no_others() {
             "GET /users/me/api-key",
             "GET /version",
             "POST /api/v1/auth/login",
+            "POST /api/v1/auth/oidc/backchannel-logout",
+            "POST /api/v1/auth/oidc/device",
+            "POST /api/v1/auth/oidc/device/token",
+            "POST /api/v1/auth/oidc/exchange",
+            "POST /api/v1/auth/password-reset",
             "POST /api/v1/auth/refresh",
             "POST /api/v1/auth/register",
             "POST /auth/login",

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::rig::{Answer, BOOTSTRAP, rig};
 
 /// Routes that change something and take no body.
-const BODILESS: [&str; 2] = ["/logout", "/regenerate"];
+const BODILESS: [&str; 4] = ["/logout", "/regenerate", "/rotate", "/oidc/logout"];
 /// Every field that any route of ours takes, so that each is sent with a wrong type.
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 27] = [
     "username",
     "email",
     "password",
@@ -29,6 +29,18 @@ const FIELDS: [&str; 15] = [
     "last_name",
     "id",
     "name",
+    "provider",
+    "device_code",
+    "code",
+    "verifier",
+    "token",
+    "logout_token",
+    "user",
+    "subject",
+    "permissions",
+    "clusters",
+    "sources",
+    "scope",
 ];
 
 fn bad_bodies() -> Vec<Vec<u8>> {
@@ -62,7 +74,7 @@ async fn every_route_refuses_every_bad_body() {
             continue;
         }
         walked += 1;
-        let path = row.path.replace("{id}", "1").replace("{user_id}", "1");
+        let path = row.path.replace("{id}", "1").replace("{user_id}", "1").replace("{key}", "1");
         let name = format!("{} {path}", row.method);
         let send = |kind: &'static str, body: Vec<u8>| {
             let mut request = rig.request(row.method.as_str(), &path).header("content-type", kind).body(body);
@@ -156,7 +168,7 @@ async fn a06_tokens_of_agents_are_no_credentials() {
         if matches!(row.access, Access::Public) {
             continue;
         }
-        let path = row.path.replace("{id}", "1").replace("{user_id}", "1");
+        let path = row.path.replace("{id}", "1").replace("{user_id}", "1").replace("{key}", "1");
         for text in [assertion.as_str(), join.expose()] {
             let method = row.method.as_str();
             assert_eq!(rig.as_bearer(text, method, &path, None).await.status, 401, "{method} {path}");

@@ -65,8 +65,12 @@ pub async fn rig_with(env: &[(&str, &str)]) -> Rig {
 }
 
 pub async fn start(folder: tempfile::TempDir, env: &[(&str, &str)]) -> Rig {
+    start_at(folder, env, ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap())).await
+}
+
+/// By a clock that others share.
+pub async fn start_at(folder: tempfile::TempDir, env: &[(&str, &str)], clock: ManualClock) -> Rig {
     roadstead_runtime::install_crypto();
-    let clock = ManualClock::at(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
     let shared: SharedClock = Arc::new(clock.clone());
     let ids = Ids::system(SharedClock::clone(&shared));
     let (tasks, metrics, broker) = (Tasks::new(), Metrics::new(), Memory::new());
@@ -85,6 +89,7 @@ pub async fn start(folder: tempfile::TempDir, env: &[(&str, &str)]) -> Rig {
         .with("ROADSTEAD_RATE_LIMIT_REQUESTS_PER_MINUTE", "1000000")
         .with("ROADSTEAD_RATE_LIMIT_API_PER_MINUTE", "1000000")
         .with("ROADSTEAD_RATE_LIMIT_LOGIN_PER_MINUTE", "1000")
+        .with("ROADSTEAD_SEAL_MASTER_KEY", "cm9hZHN0ZWFkLXRlc3RzLW1hc3Rlci1rZXktMzItYnk=")
         .with("ROADSTEAD_BOOTSTRAP_TOKEN", BOOTSTRAP);
     for (name, value) in env {
         map = map.with(*name, *value);

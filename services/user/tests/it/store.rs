@@ -56,4 +56,5 @@ on_both! {
     legacy_keys_go_by_digest
     grants_live
     the_root_is_pinned_once
+    audit_rows_are_chained_searched_and_pruned
 }

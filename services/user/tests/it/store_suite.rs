@@ -12,10 +12,15 @@ use roadstead_contracts::names::Username;
 use roadstead_runtime::{Ids, SystemClock};
 use roadstead_store::{Opened, Window};
 use roadstead_user::domain::{
-    ApiKeyChanges, ApiKeyRef, End, NewApiKey, NewPair, NewSession, NewUser, SESSIONS_MAX, SessionOrigin, User,
-    UserChanges, UserRef,
+    ApiKeyChanges, ApiKeyRef, End, NewApiKey, NewPair, NewSecret, NewSession, NewUser, SESSIONS_MAX, SessionOrigin,
+    User, UserChanges, UserRef,
 };
 use roadstead_user::store::{Rotation, Store, TurnIn, UserChange};
+
+/// The audit trail, on the database that it is handed.
+pub async fn audit_rows_are_chained_searched_and_pruned(opened: Opened) {
+    crate::audit::on_a_store(suite(&opened).await.store.as_ref()).await;
+}
 
 struct Suite {
     store: Arc<dyn Store>,
@@ -291,6 +296,7 @@ pub async fn api_keys_live(opened: Opened) {
         preview: "rsk_".to_owned(),
         expires_at: Some(suite.now + TimeDelta::days(1)),
         created_at: suite.now,
+        scope: None,
     };
     let key = store.insert_api_key(&new).await.unwrap().unwrap();
     assert_eq!((key.seq, key.active, key.expires_at, key.last_used_at), (1, true, new.expires_at, None));
@@ -319,7 +325,7 @@ pub async fn api_keys_live(opened: Opened) {
     assert_eq!((changed.last_used_at, changed.updated_at), (Some(later), later));
     let changes = ApiKeyChanges {
         end: End::Never,
-        secret: Some(("resealed".to_owned(), "rsk_2".to_owned())),
+        secret: Some(NewSecret { digest: "resealed".to_owned(), preview: "rsk_2".to_owned(), previous_until: None }),
         ..ApiKeyChanges::default()
     };
     let changed = store.change_api_key(ada.id, new.id, &changes, later, &event).await.unwrap().unwrap();
@@ -343,11 +349,13 @@ pub async fn legacy_keys_go_by_digest(opened: Opened) {
         preview: "ks_".to_owned(),
         expires_at: None,
         created_at: suite.now,
+        scope: None,
     };
     suite.store.insert_api_key(&new).await.unwrap();
     assert_eq!(suite.store.known_legacy_key("sealed").await.unwrap().unwrap().user.id, ada.id);
     assert!(suite.store.known_key(new.id).await.unwrap().is_none(), "it has no public half");
-    let changes = ApiKeyChanges { secret: Some(("new".to_owned(), "rsk_".to_owned())), ..ApiKeyChanges::default() };
+    let secret = NewSecret { digest: "new".to_owned(), preview: "rsk_".to_owned(), previous_until: None };
+    let changes = ApiKeyChanges { secret: Some(secret), ..ApiKeyChanges::default() };
     suite.store.change_api_key(ada.id, new.id, &changes, suite.now, &suite.event(ada.id)).await.unwrap();
     assert!(suite.store.known_legacy_key("new").await.unwrap().is_none());
     assert!(suite.store.known_key(new.id).await.unwrap().is_some());

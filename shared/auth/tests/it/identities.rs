@@ -30,6 +30,7 @@ impl Hub {
             aud: self.cluster.to_string(),
             iat: start().timestamp(),
             exp: start().timestamp() + 60,
+            actor: None,
         }
     }
 
@@ -52,6 +53,29 @@ fn an_agent_takes_an_identity_for_its_cluster_only() {
     for (what, bad) in spoiled(&assertion) {
         assert!(agent.verify(&bad, hub.cluster, start()).is_err(), "{what}");
     }
+}
+
+#[test]
+fn an_identity_that_was_seen_is_looked_at_again() {
+    let hub = hub();
+    let agent = hub.agent();
+    let assertion = hub.signing.sign(&hub.claims()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(agent.verify(&assertion, hub.cluster, start()).unwrap(), hub.claims());
+    }
+    assert_eq!(agent.verify(&assertion, hub.cluster, start() + TimeDelta::seconds(91)), Err(Error::OutOfTime));
+    // More than are remembered, and the first once more.
+    for number in 0..600 {
+        let claims = IdentityClaims { sub: format!("person-{number}"), ..hub.claims() };
+        let assertion = hub.signing.sign(&claims).unwrap();
+        assert_eq!(agent.verify(&assertion, hub.cluster, start()).unwrap(), claims);
+    }
+    assert_eq!(agent.verify(&assertion, hub.cluster, start()).unwrap(), hub.claims());
+    // It is forgotten with the key that signed it.
+    let fresh = SigningKeys::new(PrivateKey::generate().unwrap(), []);
+    let later = start() + TimeDelta::seconds(1);
+    agent.update_keys(&hub.root.sign_key_set(fresh.key_set(), later).unwrap(), later).unwrap();
+    assert_eq!(agent.verify(&assertion, hub.cluster, later), Err(Error::UnknownKey));
 }
 
 #[test]

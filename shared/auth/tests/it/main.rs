@@ -12,5 +12,8 @@
 
 mod access;
 mod agents;
+mod audit;
 mod forge;
 mod identities;
+mod orders;
+mod provider_tokens;

@@ -1,10 +1,12 @@
 //! Authentication and signed identities: asked of the user service.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Principal;
-use crate::ids::{ApiKeyId, ClusterId, SessionId, TokenPairId, UserId};
+use crate::identity::{Principal, Role};
+use crate::ids::{ApiKeyId, ClusterId, OperationId, SessionId, TokenPairId, UserId};
 
 /// What the caller showed, as far as a message may say it: never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +49,28 @@ pub struct Authenticate {
     pub source: Option<String>,
 }
 
+/// Is this credential good, and may it act as somebody else at a cluster ([`Principal::may_impersonate`])? Signs that
+/// somebody, with the caller's own name beside.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuthenticateAs {
+    /// What was shown.
+    pub credential: CredentialProof,
+    /// For this cluster.
+    pub cluster_id: ClusterId,
+    /// Who is asked for.
+    pub acts_as: ActsAs,
+}
+
+/// Somebody as whom a caller asks to act, in the hub's own names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ActsAs {
+    /// User name, without the hub's prefix.
+    pub user: String,
+    /// Roles whose groups are asked for; the cluster sees no others.
+    #[serde(default)]
+    pub roles: BTreeSet<Role>,
+}
+
 /// A known caller.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Authenticated {
@@ -83,12 +107,46 @@ pub struct IdentityKeySet {
     pub key_set: String,
 }
 
+/// May this account still have this operation done, now? Asked at each dispatch; the answer is signed for the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignOperation {
+    /// The account that made the operation.
+    pub user_id: UserId,
+    /// The operation.
+    pub operation_id: OperationId,
+    /// The attempt.
+    pub epoch: i64,
+    /// Its cluster.
+    pub cluster_id: ClusterId,
+    /// Whether the account owns the cluster, as the operations service learned it when the operation was made.
+    #[serde(default)]
+    pub owner: bool,
+    /// What the credential was held to with which it was made.
+    #[serde(default)]
+    pub scope: Option<crate::scope::Scope>,
+    /// Digest of what is to be done, see [`crate::operation::OperationClaims::digest`].
+    pub digest: String,
+    /// Seconds the order is good for; the user service cuts it.
+    pub lifetime_seconds: u32,
+}
+
+/// Answer to [`SignOperation`]. A refusal is `permission_revoked`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedOperation {
+    /// The order ([`crate::operation::OperationClaims`]).
+    pub order: String,
+    /// Who asks, for the stream's head ([`crate::agent::IdentityClaims`]).
+    pub assertion: String,
+}
+
 super::requests! {
     crate::queue::CLUSTER_AUTH: {
         Authenticate = "authenticate.v1" -> Authenticated;
+        AuthenticateAs = "authenticate_as.v1" -> Authenticated;
     }
     crate::queue::IDENTITY: {
         IdentifyPeer = "identify_peer.v1" -> Authenticated;
         IdentityKeys = "identity_keys.v1" -> IdentityKeySet;
+        SignOperation = "sign_operation.v1" -> SignedOperation;
     }
 }

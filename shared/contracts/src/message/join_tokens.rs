@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Page, PageRequest};
 use crate::identity::Principal;
 use crate::ids::{ClusterId, JoinTokenId};
-use crate::names::{ClusterName, Labels};
+use crate::names::{ClusterName, Labels, Namespace};
 
 /// A join token whose secret the door made. Only the digest travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +25,15 @@ pub struct NewJoinToken {
     /// Rights profile of the agents that join with it.
     #[serde(default)]
     pub profile: RightsProfile,
+    /// Namespaces of the profile [`RightsProfile::Namespaced`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Namespace>,
 }
 
 /// Longest life of a join token: a day (reliability rule 1).
 pub const JOIN_TOKEN_SECONDS_MAX: u32 = 24 * 3600;
+/// Most namespaces of one join token: each becomes three bindings.
+pub const JOIN_TOKEN_NAMESPACES_MAX: usize = 64;
 /// Most uses of one join token: an autoscaled fleet in one go.
 pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
 
@@ -38,11 +43,28 @@ pub const JOIN_TOKEN_USES_MAX: u32 = 10_000;
 pub enum RightsProfile {
     /// Viewers, operators and admins of the hub may all only read.
     ReadOnly,
+    /// In named namespaces only: viewers read, operators edit, admins administer them. Nothing anywhere else.
+    Namespaced,
     /// Viewers read, operators and admins edit.
     Operator,
     /// Viewers read, operators edit, admins are cluster-admin.
     #[default]
     Admin,
+}
+
+impl RightsProfile {
+    /// Every profile, least first.
+    pub const ALL: [Self; 4] = [Self::ReadOnly, Self::Namespaced, Self::Operator, Self::Admin];
+
+    /// The word on the wire and in databases.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::Namespaced => "namespaced",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 /// Creates a join token: for one cluster that exists, or for any new one.
@@ -88,6 +110,9 @@ pub struct JoinToken {
     pub labels: Labels,
     /// Rights profile it gives.
     pub profile: RightsProfile,
+    /// Namespaces of that profile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Namespace>,
     /// Uses left.
     pub uses_left: u32,
     /// When it ends.

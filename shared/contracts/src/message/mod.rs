@@ -1,19 +1,27 @@
 //! Messages that ride the queues. A message names its queue, its kind (with a version) and its reply.
 
+mod audit;
 mod auth;
 mod grants;
+mod handover;
 mod join_tokens;
 mod namespaces;
+mod operations;
 mod registry;
+mod rollouts;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use audit::*;
 pub use auth::*;
 pub use grants::*;
+pub use handover::*;
 pub use join_tokens::*;
 pub use namespaces::*;
+pub use operations::*;
 pub use registry::*;
+pub use rollouts::*;
 
 use crate::queue::Queue;
 

@@ -17,6 +17,8 @@ pub enum ClusterMode {
     Agent,
     /// Onboarding hosts the agent (kubeconfig given to `roadstead up`).
     Hosted,
+    /// Onboarding hosts the agent with credentials that were given over the API.
+    Direct,
 }
 
 /// State of a cluster, in MCKMT's words.
@@ -80,6 +82,9 @@ pub struct Cluster {
     pub labels: Labels,
     /// How it is reached.
     pub mode: ClusterMode,
+    /// Address of its API, where credentials were given over the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
     /// State now.
     pub status: ClusterStatus,
     /// Owner.
@@ -191,6 +196,19 @@ pub struct AgentLocation {
     pub agent_id: AgentId,
     /// Which of its sessions.
     pub epoch: i64,
+}
+
+/// Finds any replica of onboarding, for a [`super::Handover`]: whichever answers names itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FindReplica {}
+
+/// A replica of onboarding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaLocation {
+    /// The replica.
+    pub replica_id: ReplicaId,
+    /// Host and port at which members of the mesh reach it.
+    pub address: String,
 }
 
 /// Creates a cluster that an agent will join: the cluster and a join token for it in one step.
@@ -340,6 +358,7 @@ super::requests! {
         GetCluster = "get_cluster.v1" -> Cluster;
         ResolveAgent = "resolve_agent.v1" -> Agent;
         LocateAgent = "locate_agent.v1" -> AgentLocation;
+        FindReplica = "find_replica.v1" -> ReplicaLocation;
         ListAgents = "list_agents.v1" -> Page<Agent>;
         ListSeedClusters = "list_seed_clusters.v1" -> Vec<SeedCluster>;
         CountClusters = "count_clusters.v1" -> Vec<ClusterCount>;

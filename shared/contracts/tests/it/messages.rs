@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
 use roadstead_contracts::ids::{ApiKeyId, JoinTokenId, MessageId, SessionId, TypedId, UserId};
@@ -26,6 +27,7 @@ fn principal() -> Principal {
         roles: BTreeSet::from([Role::Viewer, Role::Operator]),
         reach: Reach::Granted(BTreeSet::from([id(2)])),
         credential: CredentialKind::ApiKey(id::<ApiKeyId>(3)),
+        scope: None,
     }
 }
 
@@ -41,6 +43,7 @@ fn cluster() -> Cluster {
         description: "first".to_owned(),
         labels: labels(),
         mode: ClusterMode::Agent,
+        endpoint: None,
         status: ClusterStatus::Connected,
         owner_id: Some(id(1)),
         agent_id: Some(id(4)),
@@ -53,6 +56,16 @@ fn cluster() -> Cluster {
         created_at: at("2026-01-01T00:00:00Z"),
         updated_at: at("2026-01-01T00:00:00Z"),
     }
+}
+
+/// A record with everything in it.
+fn record() -> AuditRecord {
+    let origin = Origin::request("r-1").from_address("192.0.2.7".parse().unwrap()).by(Some("kubectl/v1.36"));
+    let resource = Resource::named("pods", "web-1").in_cluster(id(2)).in_namespace("shop");
+    let actor = Actor::of(&principal());
+    let intent = AuditRecord::intent(id(20), at("2026-01-02T03:04:05Z"), origin, actor, "kubernetes.delete", resource);
+    let refused = Outcome::of_error(&roadstead_contracts::Code::Forbidden.into());
+    intent.with("group", "apps").ended(id(21), at("2026-01-02T03:04:06Z"), refused)
 }
 
 /// One line per message: where it goes, what it is called, and its exact JSON. A change of a line is a change of the
@@ -79,6 +92,7 @@ fn every_message_is_pinned() {
         uses: 1,
         labels: labels(),
         profile: RightsProfile::Operator,
+        namespaces: Vec::new(),
     };
     let shown = JoinToken {
         id: id(5),
@@ -86,6 +100,7 @@ fn every_message_is_pinned() {
         cluster_name: Some(ClusterName::parse("alpha").unwrap()),
         labels: labels(),
         profile: RightsProfile::Operator,
+        namespaces: Vec::new(),
         uses_left: 1,
         expires_at: at("2026-01-01T01:00:00Z"),
         revoked_at: None,
@@ -125,10 +140,19 @@ fn every_message_is_pinned() {
             },
             &authenticated,
         ),
+        row(
+            &AuthenticateAs {
+                credential: CredentialProof::ApiKey { id: id(3), digest: "cd".repeat(32) },
+                cluster_id: id(2),
+                acts_as: ActsAs { user: "bob".to_owned(), roles: BTreeSet::from([Role::Viewer]) },
+            },
+            &authenticated,
+        ),
         row(&IdentifyPeer { account: "legacy".to_owned(), cluster_id: Some(id(2)) }, &authenticated),
         row(&IdentityKeys {}, &IdentityKeySet { root: "root".to_owned(), key_set: "jwt".to_owned() }),
         row(&GrantCluster { principal: who.clone(), cluster_id: id(2), account: "ada".to_owned() }, &grant),
         row(&RevokeCluster { principal: who.clone(), cluster_id: id(2), account: "ada".to_owned() }, &grant),
+        row(&RecordAudit { records: vec![record()] }, &AuditRecorded { fresh: 1 }),
         row(
             &GetNamespaces {
                 principal: who.clone(),
@@ -144,6 +168,7 @@ fn every_message_is_pinned() {
             &LocateAgent { cluster_id: id(2) },
             &AgentLocation { replica_id: id(10), address: "10.0.0.7:8009".to_owned(), agent_id: id(4), epoch: 3 },
         ),
+        row(&FindReplica {}, &ReplicaLocation { replica_id: id(10), address: "10.0.0.7:8009".to_owned() }),
         row(
             &ListJoinTokens { principal: who.clone(), page: page.clone() },
             &Page { items: vec![shown.clone()], total: 1, next_cursor: None },
@@ -249,7 +274,7 @@ fn every_notice_and_stream_head_is_pinned() {
         assertion: Some("signed".to_owned()),
     };
     let exchange = agent::StreamHead { target: agent::StreamTarget::Kubernetes {}, ..head.clone() };
-    let relayed = agent::RelayHead { cluster_id: id(2), interactive: false, head: exchange };
+    let relayed = agent::RelayHead { cluster_id: id(2), interactive: false, head: exchange, session: None };
     insta::assert_json_snapshot!("notices", json!({ "notices": notices, "head": head, "relayed": relayed }));
 }
 

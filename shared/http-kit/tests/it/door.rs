@@ -50,6 +50,7 @@ impl Authenticator for Keys {
             roles: [role].into(),
             reach: Reach::All,
             credential: CredentialKind::ApiKey(self.key),
+            scope: None,
         };
         let proof = if session {
             CredentialProof::Session { session_id: self.ids.next::<SessionId>(), user_id: self.user, pair_id: None }

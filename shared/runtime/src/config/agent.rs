@@ -59,6 +59,9 @@ section! {
     State "state." as "AGENT_" {
         /// Folder for the agent's key; left out, a Secret in a cluster and the user's state folder elsewhere.
         dir: Option<PathBuf> = "";
+        /// Folder in which the agent remembers operations, so that none is done twice; it must outlive the process. Left out:
+        /// `operations` in the folder above, and `/var/lib/roadstead-agent/operations` in a cluster.
+        ledger_dir: Option<PathBuf> = "";
         /// Secret that holds the agent's key in a cluster.
         secret_name: String = "roadstead-agent-key";
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::address::{Address, check_web};
 use super::layers::{Layer, Values};
 use super::value::Setting;
-use super::{JwtAlgorithm, Registration, ServiceRole, Settings};
+use super::{DefaultRole, JwtAlgorithm, Leaked, Registration, ServiceRole, Settings};
 use crate::Secret;
 
 /// Shortest shared secret: the output of SHA-256, below which HMAC is weaker than its hash (RFC 2104 §3).
@@ -14,6 +14,9 @@ const SHARED_SECRET_MIN: usize = 32;
 const PASSWORD_LENGTH_MAX: usize = 128;
 /// Fewest characters of a password outside development.
 const PASSWORD_LENGTH_MIN: usize = 8;
+
+/// Name of the file of master keys in a hub's own folder.
+pub const KEYRING: &str = "seal-keys";
 
 /// Secrets that stand in the seeds' documents or are everybody's first guess.
 const SAMPLES: &[&str] = &[
@@ -49,9 +52,11 @@ pub(super) fn resolve(role: ServiceRole, settings: &mut Settings, values: &mut V
     resolve_rabbitmq(role, settings, values);
     resolve_redis(role, settings, values);
     resolve_registration(role, settings);
+    resolve_seal(role, settings, values);
     check_samples(settings, values);
     check_shared_secrets(role, settings, values);
     check_figures(settings, values);
+    check_oidc(settings, values);
     for (key, url) in [
         ("user.url", Some(&settings.user.url)),
         ("server.public_url", settings.server.public_url.as_ref()),
@@ -73,6 +78,31 @@ fn resolve_registration(role: ServiceRole, settings: &mut Settings) {
     if settings.user.registration == Registration::Auto {
         let open = settings.dev || (role == ServiceRole::Up && settings.server.host.is_loopback());
         settings.user.registration = if open { Registration::Open } else { Registration::Closed };
+    }
+    if settings.auth.password.refuse_leaked == Leaked::Auto {
+        let trial = settings.dev || (role == ServiceRole::Up && settings.server.host.is_loopback());
+        settings.auth.password.refuse_leaked = if trial { Leaked::Take } else { Leaked::Refuse };
+    }
+}
+
+/// Services that seal something need a key; a hub that has its folder to itself keeps one there.
+fn resolve_seal(role: ServiceRole, settings: &mut Settings, values: &mut Values) {
+    if settings.seal.master_key.is_some() && settings.seal.keyring_file.is_some() {
+        let names = format!("{} and {}", values.source("seal.master_key"), values.source("seal.keyring_file"));
+        values.problems.push(super::Problem::new(names, "contradict each other; set one of them"));
+    }
+    if settings.seal.master_key.is_some() || settings.seal.keyring_file.is_some() {
+        return;
+    }
+    let own_folder = role == ServiceRole::Up || role == ServiceRole::Tool || settings.dev;
+    if own_folder {
+        settings.seal.keyring_file = Some(settings.data_dir.join(KEYRING));
+    } else if role != ServiceRole::Cluster {
+        values.problem(
+            "seal.master_key",
+            "must be set, the same for every replica: base64 of 32 bytes (make one with: openssl rand -base64 32), or \
+             seal.keyring_file",
+        );
     }
 }
 
@@ -264,6 +294,35 @@ fn check_shared_secrets(role: ServiceRole, settings: &Settings, values: &mut Val
         && token.expose().len() < SHARED_SECRET_MIN
     {
         values.problem("auth.bootstrap_token", short);
+    }
+}
+
+/// What one provider needs; the user service checks the file of the others when it reads it.
+fn check_oidc(settings: &Settings, values: &mut Values) {
+    let oidc = &settings.auth.oidc;
+    if !oidc.enabled {
+        return;
+    }
+    for (key, text) in [("auth.oidc.issuer", &oidc.issuer), ("auth.oidc.client_id", &oidc.client_id)] {
+        if text.is_empty() {
+            values.problem(key, "must be set where auth.oidc.enabled is true");
+        }
+    }
+    if oidc.redirect_url.is_none() && settings.server.public_url.is_none() {
+        values.problem("auth.oidc.redirect_url", "must be set where auth.oidc.enabled is true (or server.public_url)");
+    }
+    for (key, url) in [("auth.oidc.issuer", Some(&oidc.issuer)), ("auth.oidc.redirect_url", oidc.redirect_url.as_ref())]
+    {
+        if let Some(url) = url.filter(|url| !url.is_empty())
+            && let Err(message) = check_web(url)
+        {
+            values.problem(key, message);
+        }
+    }
+    for role in oidc.role_map.values() {
+        if DefaultRole::parse(role).is_err() {
+            values.problem("auth.oidc.role_map", "must map to viewer, operator or admin");
+        }
     }
 }
 

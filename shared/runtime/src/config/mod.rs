@@ -19,12 +19,13 @@ pub mod value;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub use check::KEYRING;
 pub use env::{Env, MapEnv, ProcessEnv};
 pub use sections::{
-    Agents, Auth, Bootstrap, Compat, Database, General, Jwt, Logging, Mesh, Metrics, Operations, Outgoing,
-    PasswordRules, Rabbitmq, RateLimit, Redis, Server, Telemetry, Tls, User,
+    Agents, Audit, Auth, Bootstrap, Compat, Database, General, Jwt, Logging, Mesh, Metrics, Oidc, Operations, Outgoing,
+    PasswordRules, Rabbitmq, RateLimit, Recording, Redis, Seal, Server, Telemetry, Tls, User,
 };
-pub use value::{Bytes, DefaultRole, JwtAlgorithm, LogFormat, LogLevel, Registration};
+pub use value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration};
 
 use layers::{Catalogue, Values};
 use table::Row;
@@ -93,6 +94,10 @@ pub struct Settings {
     pub redis: Redis,
     /// Accounts' credentials.
     pub auth: Auth,
+    /// Secrets in the databases.
+    pub seal: Seal,
+    /// The audit trail.
+    pub audit: Audit,
     /// Quotas.
     pub rate_limit: RateLimit,
     /// The agents' sessions.
@@ -109,6 +114,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// Addresses that callers name.
     pub outgoing: Outgoing,
+    /// Recorded sessions.
+    pub recording: Recording,
     /// What is worth a warning once logging works.
     pub notes: Vec<String>,
 }
@@ -156,9 +163,12 @@ impl Settings {
             auth: Auth {
                 jwt: Jwt::read(values),
                 password: PasswordRules::read(values),
+                oidc: Oidc::read(values),
                 bootstrap_token: bootstrap.bootstrap_token,
                 identity_key_file: bootstrap.identity_key_file,
             },
+            seal: Seal::read(values),
+            audit: Audit::read(values),
             rate_limit: RateLimit::read(values),
             agents: Agents::read(values),
             mesh: Mesh::read(values),
@@ -167,6 +177,7 @@ impl Settings {
             metrics: Metrics::read(values),
             telemetry: Telemetry::read(values),
             outgoing: Outgoing::read(values),
+            recording: Recording::read(values),
             notes: Vec::new(),
         };
         check::resolve(role, &mut settings, values);
@@ -197,8 +208,11 @@ impl Database {
 /// A section's title and its rows.
 pub type Section = (&'static str, &'static [Row]);
 
+/// How many sections there are.
+const SECTION_COUNT: usize = 23;
+
 /// The hub's sections, in the order of the documentation.
-pub const SECTIONS: [Section; 19] = [
+pub const SECTIONS: [Section; SECTION_COUNT] = [
     ("General", General::ROWS),
     ("Doors", Server::ROWS),
     ("TLS", Tls::ROWS),
@@ -209,7 +223,10 @@ pub const SECTIONS: [Section; 19] = [
     ("Redis", Redis::ROWS),
     ("Tokens", Jwt::ROWS),
     ("Passwords", PasswordRules::ROWS),
+    ("Single sign-on", Oidc::ROWS),
     ("First admin and keys", Bootstrap::ROWS),
+    ("Secrets in the databases", Seal::ROWS),
+    ("Audit trail", Audit::ROWS),
     ("Quotas", RateLimit::ROWS),
     ("Agents", Agents::ROWS),
     ("Mesh", Mesh::ROWS),
@@ -218,12 +235,13 @@ pub const SECTIONS: [Section; 19] = [
     ("Metrics", Metrics::ROWS),
     ("Traces", Telemetry::ROWS),
     ("Outgoing addresses", Outgoing::ROWS),
+    ("Recorded sessions", Recording::ROWS),
 ];
 
-const ROWS: [&[Row]; 19] = {
-    let mut rows: [&[Row]; 19] = [&[]; 19];
+const ROWS: [&[Row]; SECTION_COUNT] = {
+    let mut rows: [&[Row]; SECTION_COUNT] = [&[]; SECTION_COUNT];
     let mut index = 0;
-    while index < 19 {
+    while index < SECTION_COUNT {
         rows[index] = SECTIONS[index].1;
         index += 1;
     }

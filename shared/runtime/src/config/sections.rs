@@ -8,8 +8,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::ServiceRole;
-use super::table::{Note, bare, hub, kubesage, mckmt, minutes, only, section, short, up};
-use super::value::{Bytes, DefaultRole, JwtAlgorithm, LogFormat, LogLevel, Registration};
+use super::table::{Note, bare, hub, kubeop, kubesage, mckmt, minutes, only, section, short, up};
+use super::value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration};
 use crate::Secret;
 
 section! {
@@ -98,6 +98,23 @@ section! {
         host: IpAddr = "0.0.0.0" [up("127.0.0.1"), only("HOST", ServiceRole::Operations)];
         /// Port of its health listener.
         port: u16 = "8010" [up("0"), only("PORT", ServiceRole::Operations)];
+        /// Address at which it takes manifests from the other services (mutual TLS from the mesh secret).
+        relay_host: IpAddr = "0.0.0.0" [up("127.0.0.1")];
+        /// Port of that.
+        relay_port: u16 = "8011";
+        /// Host, or host and port, under which the other services reach that. Left out: the address of this machine on the way
+        /// to the broker.
+        relay_address: Option<String> = "";
+        /// Operations that one process carries at once.
+        at_once: u16 = "256";
+        /// Operations at once in one cluster and namespace. With one, changes come in the order in which they were asked for.
+        per_namespace: u16 = "1";
+        /// How long an operation may take when its caller does not say, waiting for its agent included.
+        deadline: Duration = "1h";
+        /// How long an ended operation is kept at least.
+        retention: Duration = "365d";
+        /// Key of the signatures of webhooks, at least 32 characters. Without one no operation takes a webhook.
+        webhook_secret: Option<Secret> = "";
     }
 
     /// The database.
@@ -184,6 +201,9 @@ section! {
         enabled: bool = "true" [hub("auth.password.enabled")];
         /// Fewest characters.
         min_length: usize = "8" [hub("auth.password.min_length")];
+        /// Whether passwords from known leaks are refused: `true`, `false`, or `auto` (not on loopback and under `dev`, where
+        /// the samples of documents are tried).
+        refuse_leaked: Leaked = "auto";
         /// Asks for an upper-case letter.
         require_uppercase: bool = "false" [hub("auth.password.require_uppercase")];
         /// Asks for a lower-case letter.
@@ -194,6 +214,41 @@ section! {
         require_special_chars: bool = "false" [hub("auth.password.require_special_chars")];
     }
 
+    /// Single sign-on: an identity provider that speaks OpenID Connect.
+    Oidc "auth.oidc." {
+        /// Whether people log in through it.
+        enabled: bool = "false" [hub("auth.oidc.enabled")];
+        /// Its name in links and on the command line.
+        name: String = "sso";
+        /// Its name for people.
+        title: String = "Single sign-on";
+        /// Its address, exactly as its own tokens say it.
+        issuer: String = "" [hub("auth.oidc.issuer")];
+        /// Who the hub is to it.
+        client_id: String = "" [hub("auth.oidc.client_id")];
+        /// The hub's secret there. Left out: a public client, which PKCE protects.
+        client_secret: Option<Secret> = "" [hub("auth.oidc.client_secret")];
+        /// Where it sends people back to. Left out: `/api/v1/auth/oidc/callback` under the hub's public address.
+        redirect_url: Option<String> = "" [hub("auth.oidc.redirect_url")];
+        /// What is asked for, separated by commas or spaces.
+        scopes: String = "openid,profile,email" [hub("auth.oidc.scopes")];
+        /// Claim that lists groups; a dot goes one object down (`realm_access.roles`).
+        groups_claim: String = "groups";
+        /// Claim that lists roles.
+        roles_claim: String = "roles";
+        /// Role here for a group or role there, by its exact name (`platform-admins=admin, everyone=viewer`). Set: roles
+        /// come with each login. Left out: new accounts get the default role, an admin gives others.
+        role_map: BTreeMap<String, String> = "";
+        /// Refuse whoever has no group or role in the map.
+        require_role: bool = "false";
+        /// Refuse whose e-mail address the provider does not call verified.
+        require_verified_email: bool = "true";
+        /// Take a person with the verified address of an account here for its owner, once. Left out, an admin links.
+        link_by_email: bool = "false";
+        /// YAML file with more providers, a list of these settings.
+        providers_file: Option<PathBuf> = "";
+    }
+
     /// The first admin, and the keys.
     Bootstrap "auth." {
         /// Lets whoever holds it make the first admin, until there is one.
@@ -201,6 +256,36 @@ section! {
         /// File of the user service's private keys, the same for every replica; made when it is not there. Left out:
         /// `identity-keys.json` in the data folder.
         identity_key_file: Option<PathBuf> = "";
+    }
+
+    /// Secrets in the databases.
+    Seal "seal." {
+        /// Master key with which secrets in the databases are sealed: base64 of 32 bytes (`openssl rand -base64 32`).
+        master_key: Option<Secret> = "" [Note::Must, kubeop("KUBEOP_KMS_MASTER_KEY")];
+        /// File of several master keys, one a line as `VERSION:BASE64`; the highest version seals. Takes the place of the
+        /// single key. Left out: with `up` and in development `seal-keys` in the data folder, made when it is not there.
+        keyring_file: Option<PathBuf> = "";
+    }
+
+    /// The audit trail.
+    Audit "audit." {
+        /// How long rows are kept. Left out: for ever. Older ones are removed up to a signed checkpoint, so that the rest can be
+        /// verified.
+        retention: Option<Duration> = "";
+        /// A checkpoint is signed after so many rows.
+        checkpoint_rows: u32 = "1000";
+        /// A checkpoint is signed so long after a row that none covers.
+        checkpoint_every: Duration = "1m";
+        /// PEM file of the Ed25519 key that signs checkpoints, the same for every replica. Left out: a key that follows from the
+        /// user service's key file.
+        checkpoint_key_file: Option<PathBuf> = "";
+        /// File that each signed checkpoint is appended to, to be shipped out. They are in the log, too.
+        checkpoint_file: Option<PathBuf> = "";
+        /// Folder in which the front door keeps records until the user service has them. Left out: `audit-spool` in the data
+        /// folder.
+        spool_dir: Option<PathBuf> = "";
+        /// Most bytes kept there; beyond them nothing that must be recorded is done.
+        spool_limit: Bytes = "16MiB";
     }
 
     /// Quotas.
@@ -278,11 +363,29 @@ section! {
         /// Ranges that may be dialled besides what the policy allows; metadata addresses never.
         allow: Vec<IpNet> = "";
     }
+
+    /// Recorded sessions: what `exec` and `attach` show.
+    Recording "recording." {
+        /// Whether sessions are recorded. One that cannot be recorded is refused.
+        enabled: bool = "false";
+        /// Only in clusters with all of these labels, `key=value`; left out: in every one.
+        labels: BTreeMap<String, String> = "";
+        /// Whether what people type is recorded too, passwords among it. What the terminal echoes is recorded anyway.
+        input: bool = "false";
+        /// Longest recording; a session that goes on beyond it is ended.
+        session_limit: Bytes = "64MiB";
+        /// Most recordings that are kept; the oldest go first.
+        max_sessions: u32 = "10000";
+        /// How long a recording is kept.
+        retention: Duration = "30d";
+    }
 }
 
 /// Accounts' credentials.
 #[derive(Debug, Clone)]
 pub struct Auth {
+    /// Single sign-on.
+    pub oidc: Oidc,
     /// Access and refresh tokens.
     pub jwt: Jwt,
     /// What a password must be.
@@ -315,12 +418,6 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("auth.rbac.casbin.policy_file", "roles decide in this version"),
     ("auth.rbac.casbin.auto_reload", "roles decide in this version"),
     ("auth.rbac.casbin.reload_interval", "roles decide in this version"),
-    ("auth.oidc.enabled", "OIDC is not in this version"),
-    ("auth.oidc.issuer", "OIDC is not in this version"),
-    ("auth.oidc.client_id", "OIDC is not in this version"),
-    ("auth.oidc.client_secret", "OIDC is not in this version"),
-    ("auth.oidc.redirect_url", "OIDC is not in this version"),
-    ("auth.oidc.scopes", "OIDC is not in this version"),
     ("agent.hub_url", "agents have a file of their own"),
     ("agent.agent_id", "agents have a file of their own"),
     ("agent.cluster_id", "agents have a file of their own"),

@@ -131,6 +131,11 @@ pub(super) const fn kubesage(name: &'static str) -> Note {
     Note::Env(Alias { name, on: On::Any, unit: "", from: "seeds 001, 004" })
 }
 
+/// A documented name of seed 002.
+pub(super) const fn kubeop(name: &'static str) -> Note {
+    Note::Env(Alias { name, on: On::Any, unit: "", from: "seed 002" })
+}
+
 /// A name of the seeds that counts minutes.
 pub(super) const fn minutes(name: &'static str) -> Note {
     Note::Env(Alias { name, on: On::Any, unit: "m", from: "seed 004" })

@@ -2,6 +2,7 @@ use super::agent::AgentSettings;
 use super::*;
 
 const GOOD: &str = "kR7vQ2mX9pL4wT8sB3nF6hJ1dG5cZ0yA";
+const SEAL: &str = "a1I3dlEybVg5cEw0d1Q4c0IzbkY2aEoxZEc1Y1oweUE=";
 
 fn mesh() -> MapEnv {
     MapEnv::new([
@@ -9,6 +10,7 @@ fn mesh() -> MapEnv {
         ("RABBITMQ_USER", "hub"),
         ("RABBITMQ_PASSWORD", "p@s/w#?"),
         ("DATABASE_URL", "postgresql://hub:x7@db:5432/hub"),
+        ("ROADSTEAD_SEAL_MASTER_KEY", SEAL),
     ])
 }
 
@@ -81,6 +83,7 @@ fn the_later_layer_wins() {
 fn seed_000_variables_work() {
     let env = MapEnv::new([
         ("ROADSTEAD_MESH_SECRET", GOOD),
+        ("KUBEOP_KMS_MASTER_KEY", SEAL),
         ("RABBITMQ_URL", "amqp://hub:k3y@broker:5672/"),
         ("MCKMT_SERVER_HOST", "127.0.0.3"),
         ("MCKMT_SERVER_PORT", "8080"),
@@ -120,7 +123,7 @@ fn seed_000_variables_work() {
     assert_eq!(settings.user.default_role, DefaultRole::Operator);
     assert_eq!((settings.logging.level, settings.logging.format), (LogLevel::Debug, LogFormat::Console));
     assert!(!settings.metrics.enabled && settings.metrics.port == 9191);
-    assert_eq!(settings.notes.len(), 2, "{:?}", settings.notes);
+    assert_eq!(settings.notes.len(), 1, "{:?}", settings.notes);
 }
 
 #[test]
@@ -293,7 +296,11 @@ fn documented_and_short_secrets_are_refused_outside_development() {
 fn secrets_come_from_files_and_never_print() {
     let secret = file(&format!("{GOOD}\n"));
     let path = secret.path().to_str().unwrap();
-    let base = MapEnv::new([("RABBITMQ_PASSWORD", "canary-pass"), ("DATABASE_URL", "postgres://a:canary@db/x")]);
+    let base = MapEnv::new([
+        ("RABBITMQ_PASSWORD", "canary-pass"),
+        ("DATABASE_URL", "postgres://a:canary@db/x"),
+        ("ROADSTEAD_SEAL_MASTER_KEY", SEAL),
+    ]);
     let env = base.clone().with("ROADSTEAD_MESH_SECRET_FILE", path).with("ROADSTEAD_BOOTSTRAP_TOKEN_FILE", path);
     let settings = load(ServiceRole::User, &env).unwrap();
     assert_eq!(settings.mesh.secret.as_ref().unwrap().expose(), GOOD);
@@ -363,11 +370,33 @@ fn files_are_strict() {
 
 #[test]
 fn a_database_is_asked_for_where_data_is_kept() {
-    let env = MapEnv::new([("ROADSTEAD_MESH_SECRET", GOOD), ("RABBITMQ_PASSWORD", "k3y")]);
+    let env = MapEnv::new([
+        ("ROADSTEAD_MESH_SECRET", GOOD),
+        ("RABBITMQ_PASSWORD", "k3y"),
+        ("ROADSTEAD_SEAL_MASTER_KEY", SEAL),
+    ]);
     load(ServiceRole::Cluster, &env).unwrap();
     assert!(problems(ServiceRole::Onboarding, &env).contains("ROADSTEAD_DATABASE_URL: must be set"));
     let settings = load(ServiceRole::Onboarding, &env.with("DATABASE_URL", "sqlite:/data")).unwrap();
     assert_eq!(settings.database.url_for("onboarding").expose(), "sqlite:/data/onboarding.db");
+}
+
+/// Reliability row C03: none is made up in silence.
+#[test]
+fn c03_a_master_key_is_asked_for_where_something_is_sealed() {
+    let without = mesh().with("ROADSTEAD_SEAL_MASTER_KEY", "");
+    for role in [ServiceRole::User, ServiceRole::Onboarding, ServiceRole::Operations] {
+        assert!(problems(role, &without).contains("ROADSTEAD_SEAL_MASTER_KEY: must be set"), "{role:?}");
+        let alias = load(role, &without.clone().with("KUBEOP_KMS_MASTER_KEY", SEAL)).unwrap();
+        assert_eq!(alias.seal.master_key.unwrap().expose(), SEAL);
+        load(role, &without.clone().with("ROADSTEAD_SEAL_KEYRING_FILE", "/keys")).unwrap();
+        let own =
+            load(role, &without.clone().with("ROADSTEAD_DEV", "true").with("ROADSTEAD_DATA_DIR", "/data")).unwrap();
+        assert_eq!(own.seal.keyring_file.unwrap(), std::path::Path::new("/data/seal-keys"));
+    }
+    load(ServiceRole::Cluster, &without).unwrap();
+    let both = mesh().with("ROADSTEAD_SEAL_KEYRING_FILE", "/keys");
+    assert!(problems(ServiceRole::User, &both).contains("contradict each other; set one of them"));
 }
 
 #[test]

@@ -293,6 +293,16 @@ choices! {
         Auto = "auto",
     } otherwise Closed
 
+    /// Whether passwords from known leaks are refused.
+    Leaked {
+        /// Refused.
+        Refuse = "true",
+        /// Taken.
+        Take = "false",
+        /// Taken on loopback and under `dev`, refused otherwise. Loading resolves it.
+        Auto = "auto",
+    } otherwise Refuse
+
     /// Role of a new account.
     DefaultRole {
         /// Reads what was granted.

@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod records;
 mod suite;
 
 use roadstead_runtime::Secret;
@@ -34,32 +35,34 @@ fn rand_u64() -> u64 {
 }
 
 macro_rules! on_both {
-    ($($test:ident)+) => {
+    ($($suite:ident::$test:ident)+) => {
         mod sqlite_file {
             $(#[tokio::test]
             async fn $test() {
                 let folder = tempfile::tempdir().unwrap();
-                crate::suite::$test(crate::sqlite(&folder).await).await;
+                crate::$suite::$test(crate::sqlite(&folder).await).await;
             })+
         }
         mod postgres_server {
             $(#[tokio::test]
             #[ignore = "needs postgres"]
             async fn $test() {
-                crate::suite::$test(crate::postgres().await).await;
+                crate::$suite::$test(crate::postgres().await).await;
             })+
         }
     };
 }
 
 on_both! {
-    migrations_go_up_and_down
-    two_starters_take_turns
-    a_newer_schema_is_refused
-    a_changed_step_is_refused
-    native_types_come_back
-    unique_rules_have_the_same_name
-    a_cancelled_begin_leaves_nothing_open
-    events_leave_once_committed
-    events_wait_for_the_broker
+    suite::migrations_go_up_and_down
+    suite::two_starters_take_turns
+    suite::a_newer_schema_is_refused
+    suite::a_changed_step_is_refused
+    suite::native_types_come_back
+    suite::unique_rules_have_the_same_name
+    suite::a_cancelled_begin_leaves_nothing_open
+    suite::events_leave_once_committed
+    suite::events_wait_for_the_broker
+    records::records_leave_once_committed_and_wait_for_the_other_side
+    records::a_wrong_key_is_refused_and_rows_follow_the_right_one
 }

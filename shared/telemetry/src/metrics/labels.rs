@@ -35,6 +35,8 @@ labels! {
     CacheKey { cache_type: &'static str, key_pattern: &'static str, }
     /// A cache operation.
     CacheOperation { operation: &'static str, cache_type: &'static str, }
+    /// An operation of a cluster: its kind and how it ended, in seed 000's words.
+    ClusterOperation { cluster_id: String, r#type: &'static str, status: &'static str, }
     /// A message on the bus, by its kind.
     BusMessage { kind: &'static str, direction: &'static str, outcome: &'static str, }
     /// A question asked over a queue.

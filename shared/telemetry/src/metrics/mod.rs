@@ -22,8 +22,8 @@ use prometheus_client::registry::Registry;
 
 use labels::{
     Authentication, Build, BusMessage, BusRequest, CacheKey, CacheOperation, ClusterAgent, ClusterHeartbeat,
-    ClusterMode, ClusterName, ClusterOnly, ClusterState, ConnectionState, DeadLetter, Direction, HttpAnswer, HttpRoute,
-    Outcome, Query, QuotaClass, Task,
+    ClusterMode, ClusterName, ClusterOnly, ClusterOperation, ClusterState, ConnectionState, DeadLetter, Direction,
+    HttpAnswer, HttpRoute, Outcome, Query, QuotaClass, Task,
 };
 use process::Process;
 
@@ -43,12 +43,27 @@ impl MetricConstructor<Histogram> for Seconds {
     }
 }
 
+/// Seconds of what takes minutes: seed 000's buckets.
+const LONG_SECONDS: [f64; 10] = [0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Makes histograms of long times.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LongSeconds;
+
+impl MetricConstructor<Histogram> for LongSeconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(LONG_SECONDS)
+    }
+}
+
 /// Counters by labels.
 pub type Counters<L> = Family<L, Counter>;
 /// Gauges by labels.
 pub type Gauges<L> = Family<L, Gauge>;
 /// Histograms of seconds by labels.
 pub type Times<L> = Family<L, Histogram, Seconds>;
+/// Histograms of long times by labels.
+pub type LongTimes<L> = Family<L, Histogram, LongSeconds>;
 /// A gauge with a fraction.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -74,6 +89,7 @@ fresh! {
     [L] Counters<L> = Counters::default();
     [L] Gauges<L> = Gauges::default();
     [L] Times<L> = Times::new_with_constructor(Seconds);
+    [L] LongTimes<L> = LongTimes::new_with_constructor(LongSeconds);
 }
 
 macro_rules! metrics {
@@ -162,10 +178,24 @@ metrics! {
         tunnel_bytes: Counters<Direction> = "roadstead_tunnel_bytes";
         /// Times a task failed and was started again.
         task_restarts: Counters<Task> = "roadstead_task_restarts";
+        /// Operations that have not ended, by state.
+        operations_active: Gauges<Outcome> = "roadstead_operations_active";
+        /// Operations ended, by state.
+        operations_ended: Counters<Outcome> = "roadstead_operations_ended";
+        /// Operations given to agents, by what became of the attempt.
+        operation_dispatches: Counters<Outcome> = "roadstead_operation_dispatches";
+        /// From a commit to the agent's word that it has the operation.
+        operation_start: Times<Outcome> = "roadstead_operation_start_seconds";
+        /// Webhooks told, by what became of the attempt.
+        webhooks: Counters<Outcome> = "roadstead_webhooks";
         /// Things dropped because a bounded place was full, by place.
         dropped: Counters<Outcome> = "roadstead_dropped";
     }
     clusters_only {
+        /// Operations ended.
+        operations: Counters<ClusterOperation> = "mckmt_operations";
+        /// How long operations took, from their making to their end.
+        operation_duration: LongTimes<ClusterOperation> = "mckmt_operation_duration_seconds";
         /// Whether a cluster's agent is connected (1) or not (0).
         cluster_status: Gauges<ClusterMode> = "mckmt_cluster_status";
         /// Whether a cluster says it is healthy (1) or not (0).

@@ -3,7 +3,7 @@
 //! `cargo xtask dev` is a thin command over this, and fault tests use it directly: [`Servers::kill`] is a `kill -9`,
 //! [`Servers::start`] brings the server back on its old port with its old data.
 
-mod packages;
+pub(crate) mod packages;
 mod postgres;
 mod process;
 mod rabbitmq;
@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 
 pub use packages::Programs;
 pub use process::Process;
-pub use state::{Ports, SERVICES, Secrets, State};
+pub use state::{MASTER_KEY, Ports, SERVICES, Secrets, State};
 
 /// A server that is not there after this long will not come: RabbitMQ takes 10 s on a loaded machine with two cores.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
@@ -201,7 +201,7 @@ fn private_folder(folder: &Path) -> Result<()> {
 }
 
 /// Writes a file that nobody else can read, whole or not at all.
-fn private_file(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn private_file(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_extension("partial");
     let mut file = fs::OpenOptions::new()
         .write(true)

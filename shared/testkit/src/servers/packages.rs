@@ -62,7 +62,7 @@ impl Programs {
     }
 }
 
-fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([PathBuf::from("/usr/bin"), PathBuf::from("/usr/sbin")])
@@ -82,12 +82,13 @@ fn postgres() -> Option<PathBuf> {
     versions.pop().map(|(_, folder)| folder)
 }
 
-fn install(packages: &[&str]) -> Result<()> {
+/// Installs Debian packages, where that is possible and allowed.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let advice = format!("install them: apt-get install -y --no-install-recommends {list}");
     if on_path("apt-get").is_none() {
         bail!(
-            "{list}: not installed and there is no apt-get here; start the servers yourself and set ROADSTEAD_TEST_*_URL"
+            "{list}: not installed and there is no apt-get here; install them by hand, or start the servers yourself and set ROADSTEAD_TEST_*_URL"
         );
     }
     if !is_root() {

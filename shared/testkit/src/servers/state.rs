@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::{Process, Server};
 use crate::ports;
 
+/// Master key of the databases of tests: base64 of 32 bytes that are no secret.
+pub const MASTER_KEY: &str = "dGVzdHMtb25seS1tYXN0ZXIta2V5LTAxMjM0NTY3ODk=";
 /// The services of the product: each has a login of its own at the broker and the database.
 pub const SERVICES: [&str; 4] = ["user", "cluster", "onboarding", "operations"];
 
@@ -145,6 +147,7 @@ impl State {
             ("ROADSTEAD_TEST_REDIS_URL", redis.clone()),
             ("ROADSTEAD_REDIS_URL", redis),
             ("ROADSTEAD_MESH_SECRET", self.secrets.mesh.clone()),
+            ("ROADSTEAD_SEAL_MASTER_KEY", MASTER_KEY.to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()

@@ -2,7 +2,8 @@
 
 use crate::bucket::Bucket;
 
-/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip; eight stalled streams fill a session.
+/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip. A bulk stream that nobody drains gets a part of it
+/// only ([`BULK_FLIGHT`]): 18 of them fill a session.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// A stream that is drained faster than its window comes round grows up to this.
 pub const STREAM_WINDOW_MAX: u32 = 1024 * 1024;
@@ -10,6 +11,8 @@ pub const STREAM_WINDOW_MAX: u32 = 1024 * 1024;
 pub const SESSION_WINDOW: u32 = 2 * 1024 * 1024;
 /// Credit of the session that bulk streams leave to interactive ones, so that stalled downloads never block an exec.
 pub const SESSION_RESERVE: u32 = 256 * 1024;
+/// What a bulk stream may have under way besides what its reader must drain before it says so.
+pub(super) const BULK_FLIGHT: u32 = 32 * 1024;
 /// Drained bytes after which the session's credit is renewed: 32 renewals a window, 12 bytes each.
 pub(super) const SESSION_STEP: u32 = 64 * 1024;
 /// Bytes of a stream that wait to be written: enough to fill a batch, small enough to be forgotten.

@@ -128,6 +128,8 @@ pub struct Machine {
     good_bye: Option<(Code, Bytes)>,
     said_good_bye: bool,
     ready: [VecDeque<StreamId>; 2],
+    /// Bulk streams that have had their share for now.
+    parked: Vec<StreamId>,
     turn: u8,
     /// What the peer still lets us send, all streams together.
     send_credit: u32,
@@ -165,6 +167,7 @@ impl Machine {
             good_bye: None,
             said_good_bye: false,
             ready: [VecDeque::new(), VecDeque::new()],
+            parked: Vec::new(),
             turn: 0,
             send_credit: SESSION_WINDOW,
             allowance: SESSION_WINDOW,
@@ -254,7 +257,11 @@ impl Machine {
         let sent = stream.sending != Sending::Open;
         if sent && stream.sending == Sending::Ending {
             stream.reset_after_end = stream.receiving == Receiving::Open;
-            self.discard(id);
+            let dropped = stream.clear_incoming();
+            if stream.thrown(dropped) {
+                self.control.push_back(Control::Credit(id));
+            }
+            self.drain(dropped);
         } else {
             self.reset(id, Code::CANCELLED);
         }
@@ -388,7 +395,7 @@ impl Machine {
 
     fn make_ready(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if !stream.queued && !stream.outgoing.is_empty() && stream.send_credit > 0 {
+        if !stream.queued && !stream.parked && !stream.outgoing.is_empty() && stream.send_credit > 0 {
             stream.queued = true;
             if let Some(queue) = self.ready.get_mut(stream.class as usize) {
                 queue.push_back(id);
@@ -413,6 +420,7 @@ impl Machine {
             // An idle session holds no tables: 10,000 of them are the product's headline.
             self.streams = HashMap::new();
             self.ready = [VecDeque::new(), VecDeque::new()];
+            self.parked = Vec::new();
         }
     }
 

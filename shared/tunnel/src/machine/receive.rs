@@ -20,6 +20,7 @@ impl Machine {
                 Frame::Data { id, bytes } => self.data(id, bytes, length)?,
                 Frame::Credit { id: SESSION, grant } => {
                     self.send_credit = self.send_credit.checked_add(grant).ok_or(Violation::Credit)?;
+                    self.unpark();
                 }
                 Frame::Credit { id, grant } => self.credit(id, grant)?,
                 Frame::End { id } => self.ended(id)?,
@@ -94,8 +95,10 @@ impl Machine {
         }
         stream.allowance = stream.allowance.checked_sub(length).ok_or(Violation::Credit)?;
         if !stream.owned || stream.reset_sent {
-            // Thrown away: drained as far as the session goes, but the stream gets no more.
             self.drained = self.drained.saturating_add(length);
+            if stream.thrown(length) {
+                self.control.push_back(Control::Credit(id));
+            }
             return Ok(());
         }
         stream.push(bytes, message);
@@ -108,7 +111,10 @@ impl Machine {
 
     fn credit(&mut self, id: StreamId, grant: u32) -> Result<(), Violation> {
         let Some(stream) = self.streams.get_mut(&id) else { return self.late(id) };
-        stream.send_credit = stream.send_credit.checked_add(grant).ok_or(Violation::Credit)?;
+        if !stream.granted(grant) {
+            return Err(Violation::Credit);
+        }
+        stream.parked = false;
         self.make_ready(id);
         Ok(())
     }

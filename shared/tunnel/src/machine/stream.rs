@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::limits::{STREAM_WINDOW, STREAM_WINDOW_MAX};
+use super::limits::{BULK_FLIGHT, STREAM_WINDOW, STREAM_WINDOW_MAX};
 use crate::frame::{Class, Code};
 
 /// Our direction.
@@ -48,6 +48,14 @@ pub(super) struct StreamState {
     pub(super) announced: bool,
     pub(super) outgoing: BytesMut,
     pub(super) send_credit: u32,
+    /// Sent and not granted again: what the peer has not drained, as far as it said.
+    outstanding: u32,
+    /// The widest window the peer gave.
+    widest: u32,
+    /// The peer drained something once.
+    moves: bool,
+    /// Has had its share of the session for now; stands in no ready queue.
+    pub(super) parked: bool,
     incoming: VecDeque<Bytes>,
     /// Small pieces are copied together here, so that a byte never keeps a message alive.
     tail: BytesMut,
@@ -79,6 +87,10 @@ impl StreamState {
             announced: false,
             outgoing: BytesMut::new(),
             send_credit: STREAM_WINDOW,
+            outstanding: 0,
+            widest: STREAM_WINDOW,
+            moves: false,
+            parked: false,
             incoming: VecDeque::new(),
             tail: BytesMut::new(),
             incoming_bytes: 0,
@@ -142,6 +154,21 @@ impl StreamState {
             self.round_began_us = now_us;
             self.round_drained = 0;
         }
+        self.is_due()
+    }
+
+    /// Notes that bytes were thrown away, for nobody reads them any more. They are granted again all the same: the peer's last
+    /// bytes and its end come behind them, and when both sides wait for credit to send theirs, somebody must give it.
+    /// Says whether a grant is due.
+    pub(super) fn thrown(&mut self, bytes: u32) -> bool {
+        if bytes == 0 || self.receiving != Receiving::Open || self.reset_sent {
+            return false;
+        }
+        self.grant += bytes;
+        self.is_due()
+    }
+
+    fn is_due(&mut self) -> bool {
         let due = self.grant >= self.window / 4 && !self.grant_queued;
         self.grant_queued |= due;
         due
@@ -163,6 +190,34 @@ impl StreamState {
         self.incoming = VecDeque::new();
         self.tail = BytesMut::new();
         std::mem::take(&mut self.incoming_bytes)
+    }
+
+    /// How much more a bulk stream may send now, of what the session has free for bulk. A stream that was never drained has no
+    /// more than it takes to hear of it; one that moves may take as much again as it leaves. So readers that stop hold little,
+    /// and the next one always finds room.
+    pub(super) fn bulk_room(&self, free: u32) -> u32 {
+        // The peer grants again at the latest when a quarter of the window is drained: with less than that, and a frame
+        // under way, both would wait for each other.
+        let least = self.widest / 4 + BULK_FLIGHT;
+        let share = if self.moves { least.max(free) } else { least };
+        share.saturating_sub(self.outstanding)
+    }
+
+    /// Notes that bytes were sent.
+    pub(super) fn spend(&mut self, bytes: u32) {
+        self.send_credit = self.send_credit.saturating_sub(bytes);
+        self.outstanding = self.outstanding.saturating_add(bytes);
+    }
+
+    /// Takes a grant of the peer. `false`: it grants more than there can be.
+    pub(super) fn granted(&mut self, grant: u32) -> bool {
+        let Some(credit) = self.send_credit.checked_add(grant) else { return false };
+        self.send_credit = credit;
+        // A grant that widens the window is more than what was drained.
+        self.outstanding = self.outstanding.saturating_sub(grant);
+        self.widest = self.widest.max(credit);
+        self.moves = true;
+        true
     }
 
     /// Nothing more is sent.

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use super::limits::*;
 use super::*;
 use crate::error::Violation;
-use crate::frame::{Frame, MESSAGE_FILL, SESSION, encode_data};
+use crate::frame::{Frame, MESSAGE_FILL, SESSION};
+
+#[path = "hostile_tests.rs"]
+mod hostile;
 
 /// Two machines and the messages on their way between them.
 struct Pair {
@@ -22,8 +25,12 @@ const AGENT: usize = 1;
 
 impl Pair {
     fn new() -> Self {
+        Self::with(8)
+    }
+
+    fn with(streams: usize) -> Self {
         Self {
-            sides: [Machine::new(Role::Hub, 8), Machine::new(Role::Agent, 8)],
+            sides: [Machine::new(Role::Hub, streams), Machine::new(Role::Agent, streams)],
             flying: [VecDeque::new(), VecDeque::new()],
             now_us: 0,
         }
@@ -137,7 +144,7 @@ fn a_request_and_its_answer() {
 #[test]
 fn a_sender_stops_at_its_credit_and_goes_on_with_more() {
     let mut pair = Pair::new();
-    let id = pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap();
+    let id = pair.sides[AGENT].open(Bytes::new(), Class::Interactive, 0).unwrap();
     let mut sent = 0;
     loop {
         match pair.sides[AGENT].write(id, &[1; 4_096]) {
@@ -159,8 +166,8 @@ fn a_sender_stops_at_its_credit_and_goes_on_with_more() {
 
 #[test]
 fn stalled_bulk_streams_leave_room_for_interactive_ones() {
-    let mut pair = Pair::new();
-    let stalled: Vec<_> = (0..8).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
+    let mut pair = Pair::with(64);
+    let stalled: Vec<_> = (0..24).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
     for _ in 0..100 {
         for id in &stalled {
             pair.sides[AGENT].write(*id, &[1; 32 * 1024]);
@@ -176,11 +183,86 @@ fn stalled_bulk_streams_leave_room_for_interactive_ones() {
     assert_eq!(pair.sides[HUB].read(quick, 10, 0), Read::Bytes(Bytes::from_static(b"answer")));
     // Nobody drains them: they are cut, and the session has its room back.
     pair.sides[HUB].cut_stalled(STALL_LIMIT_US);
-    assert_eq!(pair.sides[HUB].counters().stalled, 8);
+    assert!(pair.sides[HUB].counters().stalled >= 18);
     pair.settle();
     pair.check_credit();
     assert_eq!(pair.sides[HUB].read(stalled[0], 10, 0), Read::Reset(Code::SLOW_READER));
     assert_eq!(pair.sides[AGENT].write(stalled[0], b"x"), Write::Closed(Code::SLOW_READER));
+}
+
+/// Several readers that stop, from the start or after a while, hold up no other bulk stream.
+#[test]
+fn regression_stalled_bulk_readers_delay_no_other_bulk_stream() {
+    for (stalled, first) in [(0, 0), (8, 0), (16, 0), (4, 1 << 20), (8, 300 * 1024)] {
+        let mut pair = Pair::with(64);
+        let ids: Vec<_> = (0..stalled).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
+        let mut taken = vec![0_usize; ids.len()];
+        for _ in 0..200 {
+            for (id, taken) in ids.iter().zip(&mut taken) {
+                pair.sides[AGENT].write(*id, &[1; 32 * 1024]);
+                // They read so much, and then nothing any more.
+                while *taken < first {
+                    let Read::Bytes(bytes) = pair.sides[HUB].read(*id, usize::MAX, 0) else { break };
+                    *taken += bytes.len();
+                }
+            }
+            pair.settle();
+        }
+        let moving = pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap();
+        let (mut received, mut rounds) = (0, 0);
+        while received < 8 << 20 {
+            pair.sides[AGENT].write(moving, &[2; 64 * 1024]);
+            pair.settle();
+            while let Read::Bytes(bytes) = pair.sides[HUB].read(moving, usize::MAX, 0) {
+                received += bytes.len();
+            }
+            pair.settle();
+            rounds += 1;
+            // Alone it takes a write buffer a round.
+            assert!(rounds <= 8 * (8 << 20) / (64 * 1024), "{stalled} stalled after {first}: {received} in {rounds}");
+        }
+        pair.check_credit();
+    }
+}
+
+/// Whatever stops and goes on again, and in whichever order: when everybody reads again, everything arrives.
+#[test]
+fn streams_that_had_their_share_come_back() {
+    for seed in 1..40_u64 {
+        let mut pair = Pair::with(64);
+        let ids: Vec<_> = (0..12).map(|_| pair.sides[AGENT].open(Bytes::new(), Class::Bulk, 0).unwrap()).collect();
+        let (mut state, mut sent, mut got) = (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), [0_usize; 12], [0_usize; 12]);
+        let mut draw = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for step in 0..400 {
+            let at = draw() % ids.len();
+            if let Write::Taken(count) = pair.sides[AGENT].write(ids[at], &[7; 64 * 1024]) {
+                sent[at] += count;
+            }
+            // For most of the time only a few of them are read.
+            let reads = if step < 300 { draw() % 3 } else { ids.len() };
+            for (reader, id) in ids.iter().enumerate().take(reads) {
+                while let Read::Bytes(bytes) = pair.sides[HUB].read(*id, 1 + draw() % 40_000, step) {
+                    got[reader] += bytes.len();
+                }
+            }
+            pair.settle();
+        }
+        for _ in 0..200 {
+            for (reader, id) in ids.iter().enumerate() {
+                while let Read::Bytes(bytes) = pair.sides[HUB].read(*id, usize::MAX, 1_000) {
+                    got[reader] += bytes.len();
+                }
+            }
+            pair.settle();
+        }
+        assert_eq!(got, sent, "seed {seed}");
+        pair.check_credit();
+    }
 }
 
 #[test]
@@ -494,58 +576,4 @@ proptest! {
         prop_assert_eq!(model.pair.sides[HUB].open_streams() + model.pair.sides[AGENT].open_streams(), 0);
         model.pair.check_credit();
     }
-
-    #[test]
-    fn garbage_never_panics(messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..20)) {
-        let mut hub = Machine::new(Role::Hub, 8);
-        for bytes in messages {
-            if hub.receive(bytes.into(), 0).is_err() {
-                break;
-            }
-        }
-    }
-
-    #[test]
-    fn hostile_frames_never_panic_and_stay_bounded(
-        list in proptest::collection::vec((0..9u8, 0..40u32, 1..2_000usize, any::<u32>()), 1..400)
-    ) {
-        let mut hub = Machine::new(Role::Hub, 8);
-        for (kind, id, length, number) in list {
-            let frame = match kind {
-                0 => open(id.max(1)),
-                1 => data(id.max(1), length),
-                2 => Frame::Credit { id, grant: number },
-                3 => Frame::End { id: id.max(1) },
-                4 => Frame::Reset { id: id.max(1), code: Code(number) },
-                5 => Frame::Ping { value: u64::from(number) },
-                6 => Frame::Pong { value: u64::from(number) },
-                7 => Frame::GoAway { code: Code(number), reason: Bytes::from_static(b"\xff bye") },
-                _ => Frame::Notice { bytes: Bytes::from_static(b"n") },
-            };
-            if hub.receive(message(&[frame]), 0).is_err() {
-                break;
-            }
-            while hub.event().is_some() {}
-            let mut out = BytesMut::new();
-            hub.transmit(&mut out, 64);
-        }
-        prop_assert!(hub.buffered() <= SESSION_WINDOW);
-        prop_assert!(hub.open_streams() <= 8 + REFUSED_MAX);
-    }
-}
-
-#[test]
-fn a_byte_never_keeps_a_message_alive() {
-    let mut hub = Machine::new(Role::Hub, 8);
-    hub.receive(message(&[open(1), open(3)]), 0).unwrap();
-    let mut out = BytesMut::new();
-    encode_data(&mut out, 1, b"x");
-    encode_data(&mut out, 3, &[0; 20_000]);
-    let whole = out.freeze();
-    hub.receive(whole.clone(), 0).unwrap();
-    // The small piece was copied, the large one is a slice of the message.
-    let Read::Bytes(large) = hub.read(3, usize::MAX, 0) else { panic!() };
-    assert!(whole.as_ptr_range().contains(&large.as_ptr()));
-    let Read::Bytes(small) = hub.read(1, usize::MAX, 0) else { panic!() };
-    assert!(!whole.as_ptr_range().contains(&small.as_ptr()));
 }

@@ -148,13 +148,19 @@ impl Machine {
         };
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         stream.queued = false;
+        let room = if class == Class::Bulk { stream.bulk_room(session_credit) } else { u32::MAX };
+        if (room as usize) < SLIVER.min(stream.outgoing.len()) {
+            stream.parked = true;
+            self.parked.push(id);
+            return false;
+        }
         let quantum = if class == Class::Bulk { BULK_QUANTUM } else { INTERACTIVE_QUANTUM };
         let length = stream
             .outgoing
             .len()
             .min(quantum)
             .min(MESSAGE_FILL.saturating_sub(out.len() + HEADER))
-            .min(stream.send_credit.min(session_credit) as usize);
+            .min(stream.send_credit.min(session_credit).min(room) as usize);
         if length == 0 {
             self.make_ready(id);
             return false;
@@ -162,10 +168,24 @@ impl Machine {
         encode_data(out, id, stream.outgoing.get(..length).unwrap_or_default());
         stream.outgoing.advance(length);
         let spent = u32::try_from(length).unwrap_or(u32::MAX);
-        stream.send_credit = stream.send_credit.saturating_sub(spent);
+        stream.spend(spent);
         self.send_credit = self.send_credit.saturating_sub(spent);
         self.after_data(id);
         true
+    }
+
+    /// The session has room again: streams whose share has grown stand in line once more.
+    pub(super) fn unpark(&mut self) {
+        let free = self.send_credit.saturating_sub(SESSION_RESERVE);
+        for id in std::mem::take(&mut self.parked) {
+            let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.parked) else { continue };
+            if (stream.bulk_room(free) as usize) < SLIVER.min(stream.outgoing.len()) {
+                self.parked.push(id);
+            } else {
+                stream.parked = false;
+                self.make_ready(id);
+            }
+        }
     }
 
     fn after_data(&mut self, id: StreamId) {

@@ -7,6 +7,7 @@
 mod accept;
 mod adapter;
 mod client;
+mod message;
 mod text;
 
 use std::task::{Context, Poll, ready};
@@ -21,6 +22,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 pub use accept::{Accepted, Refusal, accept};
 pub use client::{DialError, Dialled, client};
+pub use message::{Message as SocketMessage, MessageSocket, Next};
 pub use text::TextSocket;
 
 use crate::bucket::Bucket;
@@ -96,6 +98,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
             inner.get_mut().limit = message_max as u64 * 2;
         }
         TextSocket::new(self)
+    }
+
+    /// For messages of both kinds instead of the tunnel's.
+    pub fn into_messages(mut self, message_max: usize) -> MessageSocket<IO>
+    where
+        IO: Send + 'static,
+    {
+        self.message_max = message_max;
+        if let Some(inner) = &mut self.inner {
+            inner.set_config(|settings| *settings = config(message_max));
+            inner.get_mut().limit = message_max as u64 * 2;
+        }
+        MessageSocket::new(self)
     }
 
     /// The next data message, of either kind.

@@ -13,6 +13,7 @@
     reason = "tests"
 )]
 
+mod cut;
 mod door;
 mod hostile;
 mod memory;

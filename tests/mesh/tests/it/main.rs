@@ -10,10 +10,14 @@
     reason = "tests"
 )]
 
+mod clients;
+mod direct;
 mod faults;
 mod kubernetes;
 mod load;
 mod main_job;
+mod oidc;
+mod operations;
 mod peers;
 mod replicas;
 

@@ -1,11 +1,11 @@
 //! A peer of the predecessors, in Python with `pika`, asks over the queues and gets their answers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning, create_api_key, own_namespaces};
+use anyhow::{Context, Result, ensure};
+use roadstead_mesh_tests::{Layout, TestMesh, Tuning, create_api_key, own_namespaces, python_with};
 use roadstead_testkit::environment;
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ async fn a_pika_peer_gets_the_seeds_answers() {
 }
 
 async fn peer() -> Result<()> {
-    let python = tokio::task::spawn_blocking(python).await??;
+    let python = tokio::task::spawn_blocking(|| python_with("pika==1.3.2")).await??;
     let tuning = Tuning::default().without_quotas().with("ROADSTEAD_COMPAT_QUEUE_PEERS", "peer=owner");
     let mut mesh = TestMesh::start(Layout::Mesh, tuning).await?;
     mesh.start_agent("quay", None).await?;
@@ -68,30 +68,4 @@ async fn ask(python: &Path, url: &str, queue: &str, request: &Value) -> Result<V
     let output = tokio::task::spawn_blocking(move || command.output()).await?.context("failed to run python")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("the peer printed no JSON")
-}
-
-/// A Python with pika, in a virtual environment of its own in the user's cache folder, made once.
-fn python() -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .context("no cache folder")?;
-    let folder = cache.join("roadstead/pika-1.3.2");
-    let python = folder.join("bin/python");
-    let has_pika = |python: &Path| {
-        Command::new(python).args(["-c", "import pika"]).output().is_ok_and(|output| output.status.success())
-    };
-    if !has_pika(&python) {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "pika==1.3.2"]))?;
-    }
-    Ok(python)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("failed to run {}", command.get_program().display()))?;
-    if !output.status.success() {
-        bail!("{} failed: {}", command.get_program().display(), String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(())
 }

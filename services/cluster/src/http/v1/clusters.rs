@@ -5,18 +5,19 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::Path;
 use roadstead_contracts::Error;
 use roadstead_contracts::message::{DeleteCluster, GetCluster, ListClusters, RightsProfile, UpdateCluster};
-use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_http_kit::{ApiResult, Caller, Json, QueryPairs, RequestContext};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::connection::ConnectionBody;
 use super::{NO_CLUSTER, named, reference};
-use crate::app::{JoinTokenRequest, NewCluster, check_description};
+use crate::app::{DirectCluster, JoinTokenRequest, NewCluster, check_description};
 use crate::http::view::{ClusterView, CreatedClusterView, JoinView};
 use crate::http::{State, page};
 
 /// A cluster to make.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateClusterBody {
     /// Name: a DNS label that is no number and no UUID.
@@ -29,19 +30,26 @@ pub(crate) struct CreateClusterBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Option<Labels>,
-    /// `agent`, the only way to create one over the API.
+    /// `agent` (an agent dials in, the usual way) or `direct` (the hub dials, with `connection`).
     #[serde(default)]
     mode: Option<String>,
+    /// Where the API of a `direct` cluster is, and the credential for it.
+    #[serde(default)]
+    connection: Option<ConnectionBody>,
     /// Life of the join token, at most a day.
     #[serde(default)]
     lifetime_seconds: Option<u32>,
     /// How often the join token may be used.
     #[serde(default)]
     uses: Option<u32>,
-    /// What the agent may do in its cluster: `read_only`, `operator` or `admin`.
+    /// What the agent may do in its cluster: `read_only`, `namespaced`, `operator` or `admin`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     profile: RightsProfile,
+    /// Namespaces of the profile `namespaced`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    namespaces: Vec<Namespace>,
 }
 
 /// What to change. What is left out stays; `status` and whatever else a client sends back is not taken (row R11).
@@ -98,8 +106,10 @@ pub(crate) async fn create(
     body: Json<CreateClusterBody>,
 ) -> ApiResult {
     let body = body.0;
-    if body.mode.as_deref().is_some_and(|mode| mode != "agent") {
-        return Err(Error::field(&["body", "mode"], "value_error", "mode must be agent").into());
+    match (body.mode.as_deref().unwrap_or("agent"), body.connection.is_some()) {
+        ("agent", false) => {}
+        ("agent" | "direct", _) => return connect(&app, &caller, body, &context).await,
+        _ => return Err(Error::field(&["body", "mode"], "value_error", "mode must be agent or direct").into()),
     }
     let new = NewCluster {
         name: body.name,
@@ -109,6 +119,7 @@ pub(crate) async fn create(
             lifetime_seconds: body.lifetime_seconds,
             uses: body.uses,
             profile: body.profile,
+            namespaces: body.namespaces,
             ..JoinTokenRequest::default()
         },
     };
@@ -117,6 +128,29 @@ pub(crate) async fn create(
     Ok(HttpResponse::Created()
         .insert_header((LOCATION, format!("/api/v1/clusters/{}", cluster.id)))
         .json(CreatedClusterView { cluster: cluster.into(), join }))
+}
+
+/// A cluster that the hub dials.
+async fn connect(app: &State, caller: &Caller, body: CreateClusterBody, context: &RequestContext) -> ApiResult {
+    let fault = |field: &str, why: &str| Error::field(&["body", field], "value_error", why);
+    if body.mode.as_deref() != Some("direct") {
+        return Err(fault("mode", "mode must be direct for a cluster with a connection").into());
+    }
+    if body.lifetime_seconds.is_some() || body.uses.is_some() || !body.namespaces.is_empty() {
+        return Err(fault("mode", "a direct cluster has no join token").into());
+    }
+    let missing = || Error::field(&["body", "connection"], "missing", "connection is required for a direct cluster");
+    let new = DirectCluster {
+        name: body.name,
+        description: body.description.unwrap_or_default(),
+        labels: body.labels.unwrap_or_default(),
+        details: None,
+        connection: body.connection.ok_or_else(missing)?.connection()?,
+    };
+    let cluster = app.connect_cluster(caller, new, context).await?;
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/v1/clusters/{}", cluster.id)))
+        .json(ClusterView::from(cluster)))
 }
 
 /// Gives one cluster.

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::Path;
 use roadstead_contracts::Error;
 use roadstead_contracts::message::{ListJoinTokens, RevokeJoinToken, RightsProfile};
-use roadstead_contracts::names::Labels;
+use roadstead_contracts::names::{Labels, Namespace};
 use roadstead_http_kit::{ApiResult, Caller, Json, QueryPairs, RequestContext};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -33,10 +33,14 @@ pub(crate) struct CreateJoinTokenBody {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     labels: Option<Labels>,
-    /// What the agents may do in their clusters: `read_only`, `operator` or `admin`.
+    /// What the agents may do in their clusters: `read_only`, `namespaced`, `operator` or `admin`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     profile: RightsProfile,
+    /// Namespaces of the profile `namespaced`; they must be there when the agent joins.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    namespaces: Vec<Namespace>,
 }
 
 /// Creates a join token. It is shown once.
@@ -62,6 +66,7 @@ pub(crate) async fn create(
         uses: body.uses,
         labels: body.labels.unwrap_or_default(),
         profile: body.profile,
+        namespaces: body.namespaces,
     };
     let joined = app.create_join_token(&caller, &request, &context).await.map_err(named(NO_CLUSTER))?;
     let join = JoinView::of(&joined, &app.urls);

@@ -1,13 +1,26 @@
 //! `/api/v1`: seed 000's shapes, and our own beside them.
 
 pub(super) mod agents;
+mod apply_query;
+pub(super) mod can;
 pub(super) mod clusters;
+pub(super) mod connection;
+mod duplex;
 pub(super) mod grants;
 pub(super) mod health;
 pub(super) mod join_tokens;
+pub(super) mod manifests;
 pub(super) mod metrics;
 pub(super) mod namespaces;
+pub(super) mod operation_events;
+pub(super) mod operations;
 pub(super) mod proxy;
+pub(super) mod recordings;
+pub(super) mod rollouts;
+mod socket;
+pub(super) mod terminal;
+mod upload;
+mod work;
 
 use roadstead_contracts::{Code, Error, Result};
 

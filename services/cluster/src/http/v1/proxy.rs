@@ -21,7 +21,7 @@ const CHUNKS: usize = 2;
 /// Most bytes read at once from a WebSocket of the cluster.
 const CHUNK_MAX: usize = 16 * 1024;
 
-type Chunk = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub(super) type Chunk = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Carries a request to the API server of a cluster, as the caller.
 pub(crate) async fn proxy(
@@ -64,7 +64,7 @@ fn is_upgrade(request: &HttpRequest) -> bool {
 }
 
 /// A payload belongs to the thread of its connection; the exchange does not. A few chunks go between.
-fn pump(mut payload: web::Payload) -> mpsc::Receiver<Chunk> {
+pub(super) fn pump(mut payload: web::Payload) -> mpsc::Receiver<Chunk> {
     let (sender, chunks) = mpsc::channel(CHUNKS);
     actix_web::rt::spawn(async move {
         while let Some(chunk) = payload.next().await {
@@ -79,7 +79,7 @@ fn pump(mut payload: web::Payload) -> mpsc::Receiver<Chunk> {
     chunks
 }
 
-fn answer(reply: Reply, client: Option<mpsc::Receiver<Chunk>>) -> HttpResponse {
+pub(super) fn answer(reply: Reply, client: Option<mpsc::Receiver<Chunk>>) -> HttpResponse {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = HttpResponse::build(status);
     let mut length = None;

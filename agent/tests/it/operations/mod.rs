@@ -1,0 +1,8 @@
+//! Operations: orders, the ledger behind them, and what they do to a real cluster.
+
+mod cluster;
+mod manifests;
+mod orders;
+mod rig;
+mod survival;
+mod workloads;

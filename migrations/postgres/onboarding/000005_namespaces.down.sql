@@ -1,0 +1,2 @@
+ALTER TABLE agents DROP COLUMN namespaces;
+ALTER TABLE join_tokens DROP COLUMN namespaces;

@@ -1,0 +1,2 @@
+DROP TABLE recording_parts;
+DROP TABLE recordings;

@@ -1,0 +1,10 @@
+DROP TABLE handled;
+DROP TABLE rollouts;
+DROP TABLE webhooks;
+DROP TABLE idempotency;
+DROP TABLE object_parts;
+DROP TABLE objects;
+DROP TABLE steps;
+DROP TABLE operations;
+DROP TABLE body_parts;
+DROP TABLE bodies;

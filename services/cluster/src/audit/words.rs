@@ -1,0 +1,76 @@
+//! What the front door's routes are called in the audit trail.
+
+use roadstead_http_kit::Word;
+
+/// The word of a changing route; nothing for one that only reads or that another service records.
+pub(super) fn word(method: &str, path: &str) -> Option<Word> {
+    if matches!(method, "GET" | "HEAD" | "OPTIONS") || is_recorded_elsewhere(path) {
+        return None;
+    }
+    let here = Word::here;
+    Some(match (method, path) {
+        ("POST", "/api/v2.0/generate-agent-id") => here("agent.generate_id", "agent"),
+        ("POST", "/api/v2.0/onboard" | "/api/v1/clusters") => here("cluster.create", "cluster"),
+        ("PUT", "/api/v1/clusters/{cluster}") => here("cluster.change", "cluster"),
+        ("DELETE", "/api/v1/clusters/{cluster}") => here("cluster.delete", "cluster"),
+        ("PUT", "/api/v1/clusters/{cluster}/grants/{account}") => here("grant.create", "cluster"),
+        ("DELETE", "/api/v1/clusters/{cluster}/grants/{account}") => here("grant.revoke", "cluster"),
+        ("DELETE", "/api/v1/agents/{agent}") => here("agent.revoke", "agent"),
+        ("POST", "/api/v1/join-tokens") => here("join_token.create", "join_token"),
+        ("DELETE", "/api/v1/join-tokens/{token}") => here("join_token.revoke", "join_token"),
+        _ => derived(method, path),
+    })
+}
+
+/// Routes that the user service answers record there; those of the Kubernetes door record at that door.
+fn is_recorded_elsewhere(path: &str) -> bool {
+    path.ends_with("/{tail:.*}")
+        || path.contains("/proxy/")
+        || ["/api/v1/auth", "/api/v1/audit", "/api/v1/service-accounts", "/auth", "/users", "/api-keys", "/api/v1.0/"]
+            .iter()
+            .any(|prefix| path.starts_with(prefix))
+}
+
+/// The path's own words: `POST /api/v1/operations/{operation}/cancel` is `operation.cancel`.
+fn derived(method: &str, path: &str) -> Word {
+    let words: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && !part.starts_with('{') && *part != "api" && !is_version(part))
+        .collect();
+    let resource = words.first().map_or("other", |word| word.strip_suffix('s').unwrap_or(word)).replace('-', "_");
+    let verb = match method {
+        "POST" => "create",
+        "PUT" | "PATCH" => "change",
+        _ => "delete",
+    };
+    let tail = words.get(1..).unwrap_or_default().join(".").replace('-', "_");
+    // A word behind a thing's own name is what is done to it; one that stands for things gets the method's verb.
+    let action = match (tail.as_str(), path.ends_with('}')) {
+        ("", _) => format!("{resource}.{verb}"),
+        (tail, true) => format!("{resource}.{tail}.{verb}"),
+        (tail, false) if tail.ends_with('s') => format!("{resource}.{tail}.{verb}"),
+        (tail, false) => format!("{resource}.{tail}"),
+    };
+    Word::here(action, resource)
+}
+
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v')
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_off_the_path() {
+        let action = |method: &str, path: &str| word(method, path).map(|word| word.action.into_owned());
+        assert_eq!(action("POST", "/api/v1/operations/{operation}/cancel").unwrap(), "operation.cancel");
+        assert_eq!(action("POST", "/api/v1/rollouts").unwrap(), "rollout.create");
+        assert_eq!(action("POST", "/api/v1/clusters/{cluster}/manifests").unwrap(), "cluster.manifests.create");
+        assert_eq!(action("DELETE", "/api/v1/clusters/{cluster}").unwrap(), "cluster.delete");
+        assert_eq!(action("GET", "/api/v1/clusters"), None);
+        assert_eq!(action("POST", "/api/v1/auth/{tail:.*}"), None);
+    }
+}

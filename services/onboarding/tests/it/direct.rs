@@ -1,0 +1,239 @@
+//! Clusters that the hub reaches by itself: added and removed at run time, hosted by one replica at a time, their credentials
+//! sealed.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rcgen::{CertificateParams, KeyPair, SanType};
+use roadstead_contracts::identity::Principal;
+use roadstead_contracts::message::{
+    Cluster, ClusterMode, ClusterStatus, ConnectCluster, ConnectionLimits, ConnectionSource, ConnectionTls,
+    DeleteCluster, GetCluster, Handover, NewConnection, ReconnectCluster, Sensitive,
+};
+use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::{Code, Result};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::rig::{Rig, eventually, principal};
+
+/// An API server that a test plays, with TLS.
+struct Api {
+    url: String,
+    ca: String,
+    /// Heads of the requests that came.
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Api {
+    async fn start(redirect_to: Option<String>) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![SanType::IpAddress("127.0.0.1".parse().unwrap())];
+        let ca = params.self_signed(&key).unwrap().pem();
+        let chain = vec![CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let config = tokio_rustls::rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (url, seen) = (format!("https://{}", listener.local_addr().unwrap()), Arc::new(Mutex::new(Vec::new())));
+        let heard = Arc::clone(&seen);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, heard, redirect) = (acceptor.clone(), Arc::clone(&heard), redirect_to.clone());
+                tokio::spawn(async move {
+                    let Ok(mut socket) = acceptor.accept(socket).await else { return };
+                    let mut head = Vec::new();
+                    while let Ok(byte) = socket.read_u8().await {
+                        head.push(byte);
+                        if head.ends_with(b"\r\n\r\n") {
+                            let text = String::from_utf8(std::mem::take(&mut head)).unwrap();
+                            // A body is read and not looked at.
+                            let length = text.to_ascii_lowercase().lines().find_map(|line| {
+                                line.strip_prefix("content-length: ").and_then(|length| length.parse().ok())
+                            });
+                            let mut body = vec![0; length.unwrap_or(0)];
+                            socket.read_exact(&mut body).await.unwrap();
+                            let answer = answer(&text, redirect.as_deref());
+                            heard.lock().unwrap().push(text);
+                            socket.write_all(answer.as_bytes()).await.unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        Self { url, ca, seen }
+    }
+
+    fn source(&self, token: &str) -> ConnectionSource {
+        ConnectionSource::Token {
+            server: self.url.clone(),
+            token: Some(Sensitive(token.to_owned())),
+            tls: ConnectionTls { ca: Some(self.ca.clone()), ..ConnectionTls::default() },
+        }
+    }
+
+    fn saw(&self, text: &str) -> bool {
+        self.seen.lock().unwrap().iter().any(|head| head.contains(text))
+    }
+}
+
+fn answer(head: &str, redirect: Option<&str>) -> String {
+    if let Some(place) = redirect {
+        return format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n");
+    }
+    let path = head.split(' ').nth(1).unwrap_or_default();
+    let body: Value = if path.starts_with("/version") {
+        json!({ "major": "1", "minor": "36", "gitVersion": "v1.36.3", "platform": "linux/amd64" })
+    } else if path.starts_with("/api/v1/nodes") {
+        json!({
+            "kind": "Table", "metadata": {},
+            "columnDefinitions": [{ "name": "Name" }, { "name": "Status" }], "rows": [{ "cells": ["a", "Ready"] }],
+        })
+    } else {
+        json!({ "kind": "Status", "metadata": {} })
+    };
+    let body = body.to_string();
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn hand<R: Handover>(rig: &Rig, request: &R) -> Result<R::Reply> {
+    let body = serde_json::to_vec(request).unwrap();
+    let answer = rig.replicas[0].service.streams().hand_over(R::VERB, &body).await;
+    match serde_json::from_slice(&answer).unwrap() {
+        roadstead_contracts::agent::VerbAnswer::Ok(reply) => Ok(reply),
+        roadstead_contracts::agent::VerbAnswer::Error(fault) => Err(fault),
+    }
+}
+
+fn connect(owner: &Principal, name: &str, source: ConnectionSource) -> ConnectCluster {
+    ConnectCluster {
+        principal: owner.clone(),
+        name: ClusterName::parse(name).unwrap(),
+        description: String::new(),
+        labels: Labels::default(),
+        details: None,
+        connection: NewConnection { source, limits: ConnectionLimits::default() },
+    }
+}
+
+async fn status(rig: &Rig, name: &str) -> Cluster {
+    rig.call(GetCluster { principal: rig.alice.clone(), cluster: name.to_owned() }).await.unwrap()
+}
+
+async fn until_connected(rig: &Rig, name: &str) -> Cluster {
+    eventually("the cluster is hosted", || async {
+        let cluster = status(rig, name).await;
+        cluster.status == ClusterStatus::Connected && cluster.facts.kubernetes_version.is_some()
+    })
+    .await;
+    status(rig, name).await
+}
+
+#[tokio::test]
+async fn a_cluster_comes_and_goes_at_run_time() {
+    let rig = Rig::new().await;
+    let api = Api::start(None).await;
+    let made = hand(&rig, &connect(&rig.alice, "far", api.source("canary-token-1"))).await.unwrap();
+    assert_eq!((made.mode, made.endpoint.as_deref()), (ClusterMode::Direct, Some(api.url.as_str())));
+    let hosted = until_connected(&rig, "far").await;
+    assert_eq!(hosted.facts.kubernetes_version.as_deref(), Some("v1.36.3"));
+    assert!(api.saw("authorization: Bearer canary-token-1"));
+    assert!(!rig.files_contain(b"canary-token-1"), "a token is in the database in the clear");
+
+    // Other credentials count from now on.
+    let connection = NewConnection { source: api.source("canary-token-2"), limits: ConnectionLimits::default() };
+    let request = ReconnectCluster { principal: rig.alice.clone(), cluster: "far".to_owned(), connection };
+    hand(&rig, &request).await.unwrap();
+    eventually("the new token is used", || async { api.saw("authorization: Bearer canary-token-2") }).await;
+    assert_eq!(
+        hand(&rig, &ReconnectCluster { principal: rig.bob.clone(), ..request }).await.unwrap_err().code,
+        Code::NotFound
+    );
+
+    rig.call(DeleteCluster { principal: rig.alice.clone(), cluster: "far".to_owned() }).await.unwrap();
+    eventually("nobody hosts it", || async { rig.replicas[0].service.sessions() == 0 }).await;
+}
+
+#[tokio::test]
+async fn one_replica_hosts_and_another_takes_over() {
+    let rig = Rig::with(&[], 2).await;
+    let api = Api::start(None).await;
+    hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
+    until_connected(&rig, "far").await;
+    let sessions = || rig.replicas.iter().map(|replica| replica.service.sessions()).collect::<Vec<_>>();
+    assert_eq!(sessions().iter().sum::<usize>(), 1, "{:?}", sessions());
+    let holder = sessions().iter().position(|count| *count == 1).unwrap();
+    // It dies: nothing is said, nothing is let go.
+    rig.replicas[holder].tasks.cut();
+    rig.moved.advance(7);
+    eventually("the other one took over", || async { sessions()[1 - holder] == 1 }).await;
+    until_connected(&rig, "far").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_hands_over_and_one_that_starts_takes_up() {
+    let mut rig = Rig::new().await;
+    let api = Api::start(None).await;
+    hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
+    until_connected(&rig, "far").await;
+    let first = rig.replicas.remove(0);
+    first.tasks.finish(Duration::from_secs(15)).await;
+    let second = rig.build().await;
+    second.service.start().await.unwrap();
+    rig.replicas.push(second);
+    eventually("it is hosted again", || async { rig.replicas[0].service.sessions() == 1 }).await;
+}
+
+#[tokio::test]
+async fn s01_s02_s03_s06_what_a_caller_names_is_looked_at() {
+    let rig = Rig::new().await;
+    let of = |server: &str, tls: ConnectionTls| ConnectionSource::Token {
+        server: server.to_owned(),
+        token: Some(Sensitive("canary".to_owned())),
+        tls,
+    };
+    for (server, code) in [
+        ("http://10.0.0.1", Code::Validation),
+        ("https://a@10.0.0.1", Code::Validation),
+        ("https://2130706433", Code::Validation),
+        ("https://10.0.0.1:5672", Code::Validation),
+        ("https://169.254.169.254", Code::AddressNotAllowed),
+        ("https://metadata.google.internal", Code::AddressNotAllowed),
+        ("https://[::ffff:169.254.169.254]", Code::AddressNotAllowed),
+    ] {
+        let fault = hand(&rig, &connect(&rig.alice, "far", of(server, ConnectionTls::default()))).await.unwrap_err();
+        assert_eq!(fault.code, code, "{server}");
+        assert!(!fault.detail.contains("canary"));
+    }
+    let broken = ConnectionTls { ca: Some("nonsense".to_owned()), ..ConnectionTls::default() };
+    let fault = hand(&rig, &connect(&rig.alice, "far", of("https://10.0.0.1", broken))).await.unwrap_err();
+    assert_eq!(fault.errors[0].loc, ["body", "tls_config", "ca_data"]);
+    // Who may not, may not; nobody but an admin acts with the hub's own account.
+    let viewer = principal(&rig.ids, "vera", 9, roadstead_contracts::identity::Role::Viewer);
+    let source = of("https://10.0.0.1", ConnectionTls::default());
+    assert_eq!(hand(&rig, &connect(&viewer, "far", source.clone())).await.unwrap_err().code, Code::Forbidden);
+    let inside = connect(&rig.alice, "far", ConnectionSource::InCluster {});
+    assert_eq!(hand(&rig, &inside).await.unwrap_err().code, Code::Forbidden);
+    // What was refused left nothing behind.
+    hand(&rig, &connect(&rig.alice, "far", source)).await.unwrap();
+    let again = connect(&rig.alice, "far", of("https://10.0.0.2", ConnectionTls::default()));
+    assert_eq!(hand(&rig, &again).await.unwrap_err().code, Code::Conflict);
+}
+
+#[tokio::test]
+async fn s04_redirects_are_not_followed() {
+    let rig = Rig::new().await;
+    let elsewhere = Api::start(None).await;
+    let api = Api::start(Some(format!("{}/version", elsewhere.url))).await;
+    hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
+    eventually("it was asked", || async { api.saw("GET /api/v1/nodes") || api.saw("GET /version") }).await;
+    eventually("its state is known", || async { status(&rig, "far").await.facts.health.is_some() }).await;
+    assert!(elsewhere.seen.lock().unwrap().is_empty());
+    let facts = status(&rig, "far").await.facts;
+    assert!(!format!("{facts:?}").contains("302"), "what listens there is not told: {facts:?}");
+}

@@ -1,0 +1,149 @@
+//! What the service does: one verb a file. [`App`] is what every verb has at hand.
+
+mod advance_rollout;
+mod cancel;
+mod change_rollout;
+mod conclude;
+mod create;
+mod create_rollout;
+mod delete;
+mod expire;
+mod get;
+mod list;
+mod retry;
+mod stage_body;
+mod steps;
+mod tell_webhooks;
+mod undo;
+
+use std::sync::Arc;
+
+use roadstead_bus::{Bus, CallContext, Incoming};
+use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
+use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::ids::{MessageId, OperationId, TypedId as _};
+use roadstead_contracts::message::{Cluster, GetCluster};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_relay::AgentStreams;
+use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
+use roadstead_seal::Sealer;
+use roadstead_store::OutboxRelay;
+use roadstead_store::audit::AuditRelay;
+use roadstead_telemetry::Metrics;
+use tokio::sync::Notify;
+
+pub(crate) use advance_rollout::run_rollouts;
+pub(crate) use cancel::cancel_operation;
+pub(crate) use change_rollout::change_rollout;
+pub(crate) use conclude::conclude;
+pub(crate) use create::{Draft, create_operation};
+pub(crate) use create_rollout::create_rollout;
+pub(crate) use delete::delete_operation;
+pub(crate) use expire::sweep;
+pub(crate) use get::{get_operation, get_rollout};
+pub(crate) use list::{list_operations, list_rollouts};
+pub(crate) use retry::retry_operation;
+pub(crate) use stage_body::{load_body, stage_body};
+pub(crate) use steps::list_steps;
+pub(crate) use tell_webhooks::{Caller, run_webhooks};
+pub(crate) use undo::{before_row, undo_operation};
+
+use crate::Options;
+use crate::dispatch::{Faults, Running};
+use crate::domain::Record;
+use crate::limits::ASK;
+use crate::store::{Change, Store};
+
+/// What every verb has at hand.
+pub(crate) struct App {
+    pub store: Arc<dyn Store>,
+    pub relay: OutboxRelay,
+    pub audit: AuditRelay,
+    pub bus: Bus,
+    pub clock: SharedClock,
+    pub ids: Ids,
+    pub tasks: Tasks,
+    pub metrics: Metrics,
+    pub options: Options,
+    pub sealer: Sealer,
+    pub streams: Arc<dyn AgentStreams>,
+    /// Tells webhooks; none without a key for their signatures.
+    pub webhooks: Option<Caller>,
+    /// Where other members of the mesh bring bodies; none in one process.
+    pub stage_address: Option<String>,
+    /// Something can be dispatched.
+    pub work: Notify,
+    /// A rollout can go on.
+    pub rollouts: Notify,
+    /// What this process carries.
+    pub running: Running,
+    /// Whether work can be found.
+    pub dispatcher_ready: ReadyPart,
+    /// Named points at which tests let a dispatcher die.
+    pub faults: Faults,
+}
+
+impl App {
+    /// A change on behalf of a message.
+    pub(crate) fn change(&self, incoming: &Incoming) -> Change {
+        let message = roadstead_contracts::ids::parse_hyphenated(&incoming.message_id).ok();
+        Change { message: message.map(MessageId::from_uuid), at: self.clock.now(), ids: self.ids.clone() }
+    }
+
+    /// A change of the service's own accord.
+    pub(crate) fn own_change(&self) -> Change {
+        Change { message: None, at: self.clock.now(), ids: self.ids.clone() }
+    }
+
+    /// Says that something was committed: events and records leave, work is looked for.
+    pub(crate) fn committed(&self) {
+        self.relay.nudge();
+        self.audit.nudge();
+    }
+
+    /// An operation that exists for the caller; anything else is "not found" (reliability row R10).
+    pub(crate) async fn visible(&self, principal: &Principal, id: OperationId) -> Result<Record> {
+        let record = self.store.find_operation(id).await?.filter(|record| record.visible_to(principal));
+        record.ok_or_else(not_found)
+    }
+
+    /// The cluster as the registry shows it to the caller.
+    pub(crate) async fn cluster(
+        &self,
+        principal: &Principal,
+        cluster: impl std::fmt::Display,
+        request_id: &str,
+    ) -> Result<Cluster> {
+        let request = GetCluster { principal: principal.clone(), cluster: cluster.to_string() };
+        self.bus.call(&request, &CallContext::new(ASK, request_id)).await
+    }
+
+    /// Something that a caller did with an operation, stored in the same transaction.
+    pub(crate) fn done(
+        &self,
+        principal: &Principal,
+        request_id: &str,
+        action: &'static str,
+        resource: Resource,
+        change: &Change,
+    ) -> AuditRecord {
+        AuditRecord::outcome(
+            self.ids.next(),
+            change.at,
+            Origin::request(request_id),
+            Actor::of(principal),
+            action,
+            resource,
+            Outcome::succeeded(),
+        )
+    }
+}
+
+/// The caller's roles must allow it.
+pub(crate) fn require(principal: &Principal, action: Action) -> Result<()> {
+    if principal.allows(action) { Ok(()) } else { Err(Code::Forbidden.into()) }
+}
+
+pub(crate) fn not_found() -> Error {
+    Error::not_found("Operation not found")
+}

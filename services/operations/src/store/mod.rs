@@ -1,0 +1,292 @@
+//! The service's SQL. One trait for each noun, one body for both databases.
+//!
+//! What an operation is stands in one document (`doc`); the columns beside it are what queries look at, written from the
+//! record in the same statement. [`OperationStore::change`] is the one way in which an operation changes: it locks the row,
+//! lets a rule decide, and writes the state, steps, objects, audit records, the event and the webhook in one transaction.
+//! Ids inside JSON parameters are 32 hex digits, which both databases read as a UUID.
+
+mod bodies;
+mod change;
+mod dispatch;
+mod objects;
+mod operations;
+mod receipts;
+mod rollouts;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use roadstead_contracts::audit::AuditRecord;
+use roadstead_contracts::event::{Event, Fact};
+use roadstead_contracts::ids::{ClusterId, MessageId, OperationId, ReplicaId, RolloutId, UserId};
+use roadstead_contracts::message::{OperationStep, StepKind};
+use roadstead_contracts::operation::{ObjectKey, ObjectOutcome, OperationKind, OperationState};
+use roadstead_runtime::Ids;
+use roadstead_store::{Result, Window};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::{Record, RolloutDoc, View};
+
+pub(crate) use dispatch::{Claim, Renewed};
+pub(crate) use webhooks::DueWebhook;
+
+/// A change: when, on whose message, and where its events get their ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    /// The message that asked, so that a second delivery finds the first one's answer.
+    pub message: Option<MessageId>,
+    /// Now.
+    pub at: DateTime<Utc>,
+    /// Source of ids.
+    pub ids: Ids,
+}
+
+impl Change {
+    fn event(&self, record: &Record) -> Event {
+        let shown = &record.doc.shown;
+        let fact = Fact::OperationUpdated {
+            operation_id: shown.id,
+            cluster_id: shown.cluster_id,
+            state: shown.state,
+            step: shown.last_step,
+        };
+        Event { id: self.ids.next(), at: self.at, fact }
+    }
+}
+
+/// What a rule does with an operation besides changing its record.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Whether anything is written at all.
+    pub touched: bool,
+    /// What happened, in order.
+    pub steps: Vec<StepKind>,
+    /// Results of objects.
+    pub objects: Vec<NewObject>,
+    /// For the audit trail.
+    pub audit: Vec<AuditRecord>,
+    /// Somebody to tell.
+    pub webhook: Option<NewWebhook>,
+    /// The answer to the message, kept for a second delivery.
+    pub reply: Option<Value>,
+}
+
+/// A rule: changes a locked record. It is told which of the asked positions have a result already.
+pub(crate) type Decide<'a> = &'a mut (dyn FnMut(&mut Record, &BTreeSet<u32>) -> Effects + Send);
+
+/// The result of an object, its earlier state sealed.
+#[derive(Debug, Clone)]
+pub(crate) struct NewObject {
+    pub position: u32,
+    pub key: ObjectKey,
+    pub outcome: ObjectOutcome,
+    pub undoable: bool,
+    /// Whether the object existed before.
+    pub existed: bool,
+    pub left_version: Option<String>,
+    /// Its earlier state, in sealed parts.
+    pub sealed_before: Vec<String>,
+}
+
+/// A stored result of an object.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredObject {
+    pub position: u32,
+    pub key: ObjectKey,
+    pub outcome: ObjectOutcome,
+    pub undoable: bool,
+    pub existed: bool,
+    pub left_version: Option<String>,
+}
+
+/// Somebody to tell.
+#[derive(Debug, Clone)]
+pub(crate) struct NewWebhook {
+    pub id: Uuid,
+    pub body: Value,
+}
+
+/// An operation to make.
+#[derive(Debug, Clone)]
+pub(crate) struct NewOperation {
+    pub record: Record,
+    pub key: Option<Key>,
+    pub audit: Vec<AuditRecord>,
+}
+
+/// An idempotency key, and the digest of what was asked with it.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub user: UserId,
+    pub key: String,
+    pub digest: String,
+}
+
+/// What became of a new operation.
+#[derive(Debug)]
+pub(crate) enum Created {
+    /// It was made.
+    New(Box<Record>),
+    /// The same key made it before.
+    Before(Box<Record>),
+    /// The same key came with something else.
+    Mismatch,
+    /// Its body is not staged.
+    NoBody,
+    /// The cluster has as many as it may.
+    Full,
+}
+
+/// Which operations to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    pub cluster: Option<ClusterId>,
+    pub states: Vec<OperationState>,
+    pub kind: Option<OperationKind>,
+    pub rollout: Option<RolloutId>,
+}
+
+#[async_trait]
+pub(crate) trait OperationStore: Send + Sync {
+    async fn create_operation(&self, new: &NewOperation, change: &Change) -> Result<Created>;
+    async fn find_operation(&self, id: OperationId) -> Result<Option<Record>>;
+    async fn list_operations(&self, view: &View, filter: &Filter, window: Window) -> Result<(Vec<Record>, u64)>;
+    async fn list_steps(&self, id: OperationId, after: i64, limit: u32) -> Result<Vec<OperationStep>>;
+    /// Removes an ended operation; `false`: it was gone or has not ended.
+    async fn delete_operation(&self, id: OperationId, audit: &AuditRecord, change: &Change) -> Result<bool>;
+}
+
+#[async_trait]
+pub(crate) trait ChangeStore: Send + Sync {
+    /// Changes an operation by a rule; `None`: there is none. `positions` are those whose results the rule brings.
+    async fn change(
+        &self,
+        id: OperationId,
+        positions: &[u32],
+        change: &Change,
+        decide: Decide<'_>,
+    ) -> Result<Option<Record>>;
+}
+
+#[async_trait]
+pub(crate) trait DispatchStore: Send + Sync {
+    /// Leases operations that can go on now, fair between clusters.
+    async fn claim(&self, claim: &Claim) -> Result<Vec<Record>>;
+    /// Frees every lease: nobody else uses this database, so whoever held one is gone.
+    async fn free(&self) -> Result<()>;
+    /// Renews leases; answers those that still count, with their states.
+    async fn renew(&self, holder: ReplicaId, held: &[OperationId], at: DateTime<Utc>) -> Result<Vec<Renewed>>;
+    /// Lays an operation aside until a time, if the lease still counts.
+    async fn rest(&self, id: OperationId, token: i64, until: DateTime<Utc>) -> Result<()>;
+    /// Nothing that waits in a cluster's queue is tried before.
+    async fn park(&self, cluster: ClusterId, until: DateTime<Utc>) -> Result<()>;
+    /// What waits for a cluster is tried now; answers whether something does.
+    async fn wake(&self, cluster: ClusterId, at: DateTime<Utc>) -> Result<bool>;
+    /// Operations whose deadline passed: at `queued_before` those that wait, at `running_before` those that run.
+    async fn overdue(&self, queued_before: DateTime<Utc>, running_before: DateTime<Utc>) -> Result<Vec<OperationId>>;
+    /// Endings that agents are to be told, due and claimed until `again`.
+    async fn claim_settlements(&self, at: DateTime<Utc>, again: DateTime<Utc>) -> Result<Vec<Record>>;
+    async fn settled(&self, id: OperationId) -> Result<()>;
+    /// Operations by state, and how many seconds the oldest that waits has waited.
+    async fn count_active(&self) -> Result<Vec<(String, i64)>>;
+}
+
+#[async_trait]
+pub(crate) trait ObjectStore: Send + Sync {
+    async fn objects(&self, id: OperationId, epoch: i64) -> Result<Vec<StoredObject>>;
+    /// The sealed parts of an object's earlier state.
+    async fn before(&self, id: OperationId, epoch: i64, position: u32) -> Result<Vec<String>>;
+}
+
+#[async_trait]
+pub(crate) trait BodyStore: Send + Sync {
+    /// Keeps a body; `false`: too many wait for their operations.
+    async fn stage(&self, sha256: &str, length: u64, sealed_parts: &[String], at: DateTime<Utc>) -> Result<bool>;
+    async fn body_length(&self, sha256: &str) -> Result<Option<u64>>;
+    /// Its length and sealed parts.
+    async fn body(&self, sha256: &str) -> Result<Option<(u64, Vec<String>)>>;
+    /// Forgets what nobody names, and old keys and receipts.
+    async fn tidy(&self, at: DateTime<Utc>) -> Result<u64>;
+}
+
+#[async_trait]
+pub(crate) trait WebhookStore: Send + Sync {
+    /// Webhooks that are due, claimed until `again`.
+    async fn claim_webhooks(&self, at: DateTime<Utc>, again: DateTime<Utc>) -> Result<Vec<DueWebhook>>;
+    async fn webhook_told(&self, id: Uuid) -> Result<()>;
+    async fn webhook_failed(&self, id: Uuid, next_at: DateTime<Utc>) -> Result<()>;
+}
+
+/// Operations of a rollout, with their states.
+pub(crate) type States = Vec<(OperationId, OperationState)>;
+
+/// A rule for a rollout: changes its document, answers what to make and when to look again.
+pub(crate) type DecideRollout<'a> =
+    &'a mut (dyn FnMut(&mut RolloutDoc, &[(OperationId, OperationState)]) -> RolloutEffects + Send);
+
+/// What a rule does with a rollout.
+#[derive(Debug, Default)]
+pub(crate) struct RolloutEffects {
+    pub touched: bool,
+    pub create: Vec<NewOperation>,
+    pub audit: Vec<AuditRecord>,
+    pub next_at: Option<DateTime<Utc>>,
+    pub reply: Option<Value>,
+}
+
+#[async_trait]
+pub(crate) trait RolloutStore: Send + Sync {
+    async fn create_rollout(
+        &self,
+        doc: &RolloutDoc,
+        key: Option<&Key>,
+        audit: &[AuditRecord],
+        reply: &Value,
+        change: &Change,
+    ) -> Result<std::result::Result<RolloutDoc, Created>>;
+    async fn find_rollout(&self, id: RolloutId) -> Result<Option<(RolloutDoc, States)>>;
+    /// Newest first; a caller sees those of its own account, or all.
+    async fn list_rollouts(
+        &self,
+        user: Option<UserId>,
+        window: Window,
+    ) -> Result<(Vec<(i64, RolloutDoc, States)>, u64)>;
+    async fn change_rollout(
+        &self,
+        id: RolloutId,
+        change: &Change,
+        decide: DecideRollout<'_>,
+    ) -> Result<Option<RolloutDoc>>;
+    /// Rollouts to look at before a moment.
+    async fn due_rollouts(&self, before: DateTime<Utc>) -> Result<Vec<RolloutId>>;
+}
+
+#[async_trait]
+pub(crate) trait ReceiptStore: Send + Sync {
+    /// The answer to a change that was done already.
+    async fn reply_of(&self, message: MessageId) -> Result<Option<Value>>;
+}
+
+/// Everything the service stores.
+pub(crate) trait Store:
+    OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + ReceiptStore
+{
+}
+
+impl<T> Store for T where
+    T: OperationStore
+        + ChangeStore
+        + DispatchStore
+        + ObjectStore
+        + BodyStore
+        + WebhookStore
+        + RolloutStore
+        + ReceiptStore
+{
+}

@@ -1,0 +1,253 @@
+//! Rollouts: one change to many clusters, asked of the operations service.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Page, PageRequest};
+use crate::identity::Principal;
+use crate::ids::{ClusterId, OperationId, RolloutId, UserId};
+use crate::names::{ClusterName, Labels};
+use crate::operation::{ObjectKey, OperationState, Work};
+
+/// One change to many clusters, in waves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CreateRollout {
+    /// Who asks.
+    pub principal: Principal,
+    /// Name for people.
+    pub name: String,
+    /// The clusters, resolved by the front door from a selector and seen by the caller, in the order of the waves.
+    pub targets: Vec<RolloutTarget>,
+    /// What to do everywhere.
+    pub work: Work,
+    /// The staged body.
+    #[serde(default)]
+    pub body_sha256: Option<String>,
+    /// How.
+    pub plan: RolloutPlan,
+    /// Without it nothing is begun: the count of clusters and the count of objects that would be removed are answered.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// As [`CreateOperation::idempotency_key`].
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+}
+
+/// A cluster of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutTarget {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Its name.
+    pub cluster_name: ClusterName,
+    /// Its labels, for overrides.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+/// How a rollout goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutPlan {
+    /// Percent of all clusters in each wave, summing up to 100; none = one wave.
+    #[serde(default)]
+    pub waves: Vec<u8>,
+    /// Clusters that may fail, over all, before it halts.
+    #[serde(default)]
+    pub failure_budget: u32,
+    /// Seconds a finished wave is watched before the next begins.
+    #[serde(default)]
+    pub bake_seconds: u32,
+    /// Clusters at once within a wave; 0 = all.
+    #[serde(default)]
+    pub at_once: u32,
+    /// Another account must approve it.
+    #[serde(default)]
+    pub needs_approval: bool,
+    /// Patches for clusters.
+    #[serde(default)]
+    pub overrides: Vec<RolloutOverride>,
+    /// Only within this window.
+    #[serde(default)]
+    pub window: Option<MaintenanceWindow>,
+    /// Seconds for each cluster's operation, waiting for its agent included.
+    #[serde(default)]
+    pub cluster_deadline_seconds: Option<u32>,
+}
+
+/// A patch of the body for some clusters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutOverride {
+    /// Clusters with these labels, or
+    #[serde(default)]
+    pub labels: Labels,
+    /// this cluster.
+    #[serde(default)]
+    pub cluster: Option<String>,
+    /// Which object of the body: kind and name must match, namespace when given.
+    pub object: ObjectKey,
+    /// JSON merge patch (RFC 7396).
+    pub patch: serde_json::Value,
+}
+
+/// When changes may begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceWindow {
+    /// Days, `mon` to `sun`; none = every day.
+    #[serde(default)]
+    pub days: Vec<String>,
+    /// `HH:MM` in UTC.
+    pub from: String,
+    /// `HH:MM` in UTC; before `from` = the next day.
+    pub to: String,
+}
+
+/// State of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutState {
+    /// Waits for a second person.
+    AwaitingApproval,
+    /// Waits for its window.
+    Waiting,
+    /// A wave runs or bakes.
+    Running,
+    /// Stopped by itself or by hand; can be resumed.
+    Halted,
+    /// Every cluster has it.
+    Succeeded,
+    /// Ended with clusters that failed.
+    Failed,
+    /// Given up.
+    Cancelled,
+}
+
+/// What is done with a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutCommand {
+    /// Second person says yes.
+    Approve,
+    /// Stop before the next cluster.
+    Halt,
+    /// Go on; the failure budget starts anew.
+    Resume,
+    /// Failed clusters once more.
+    RetryFailed,
+    /// Give up: nothing more begins, what runs is asked to stop.
+    Cancel,
+}
+
+/// Changes a rollout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChangeRollout {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which.
+    pub id: RolloutId,
+    /// What.
+    pub command: RolloutCommand,
+}
+
+/// One rollout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GetRollout {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which.
+    pub id: RolloutId,
+}
+
+/// Rollouts, newest first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListRollouts {
+    /// Who asks.
+    pub principal: Principal,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Id.
+    pub id: RolloutId,
+    /// Name.
+    pub name: String,
+    /// State.
+    pub state: RolloutState,
+    /// Why, for people.
+    pub reason: String,
+    /// What to do.
+    pub work: Work,
+    /// How.
+    pub plan: RolloutPlan,
+    /// Who asked.
+    pub created_by: UserId,
+    /// That account's name.
+    pub created_by_name: String,
+    /// Who approved.
+    pub approved_by: Option<UserId>,
+    /// The waves.
+    pub waves: Vec<RolloutWave>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+/// A wave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutWave {
+    /// From 1.
+    pub number: u32,
+    /// Its clusters.
+    pub clusters: Vec<RolloutCluster>,
+    /// Until when it is watched, once all its clusters are done.
+    pub bakes_until: Option<DateTime<Utc>>,
+}
+
+/// A cluster in a wave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutCluster {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// Its name.
+    pub cluster_name: ClusterName,
+    /// Its operation, once begun.
+    pub operation_id: Option<OperationId>,
+    /// That operation's state.
+    pub state: Option<OperationState>,
+}
+
+/// What creating a rollout did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum RolloutCreated {
+    /// It was made.
+    Rollout(Box<Rollout>),
+    /// Not confirmed: this is what it would touch.
+    WouldTouch {
+        /// Clusters.
+        clusters: u32,
+        /// Objects of the body in each.
+        objects: u32,
+        /// Whether it may remove something.
+        destructive: bool,
+    },
+}
+
+super::requests! {
+    crate::queue::OPERATION: {
+        GetRollout = "get_rollout.v1" -> Rollout;
+        ListRollouts = "list_rollouts.v1" -> Page<Rollout>;
+    }
+    crate::queue::OPERATION_CHANGE: {
+        CreateRollout = "create_rollout.v1" -> RolloutCreated;
+        ChangeRollout = "change_rollout.v1" -> Rollout;
+    }
+}

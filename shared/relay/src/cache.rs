@@ -1,0 +1,227 @@
+//! A small cache in which twenty callers that want the same thing at once make one question.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use roadstead_contracts::Result;
+use roadstead_runtime::{SharedClock, Tasks};
+
+/// Most entries: at some 500 bytes each 25 MiB; beyond it what is over goes, then everything.
+const ENTRIES_MAX: usize = 50_000;
+
+type Question<V> = Shared<BoxFuture<'static, Result<Answer<V>>>>;
+
+/// A value and until when it may be used.
+#[derive(Debug)]
+pub struct Answer<V> {
+    /// The value.
+    pub value: Arc<V>,
+    /// It may be used before this.
+    pub until: DateTime<Utc>,
+}
+
+impl<V> Clone for Answer<V> {
+    fn clone(&self) -> Self {
+        Self { value: Arc::clone(&self.value), until: self.until }
+    }
+}
+
+enum Entry<V> {
+    Known(Answer<V>),
+    Asking(u64, Question<V>),
+}
+
+struct State<K, V> {
+    entries: HashMap<K, Entry<V>>,
+    /// Rises with every eviction: an answer that was asked for before one is handed out and not kept.
+    generation: u64,
+    asked: u64,
+}
+
+/// Values by key, each for its own time. Errors are never kept.
+pub struct Cache<K, V> {
+    clock: SharedClock,
+    tasks: Tasks,
+    state: Arc<Mutex<State<K, V>>>,
+}
+
+impl<K, V> std::fmt::Debug for Cache<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cache")
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    V: Send + Sync + 'static,
+{
+    /// An empty one.
+    pub fn new(clock: SharedClock, tasks: Tasks) -> Self {
+        Self { clock, tasks, state: Arc::new(Mutex::new(State { entries: HashMap::new(), generation: 0, asked: 0 })) }
+    }
+
+    /// The value when it is here.
+    pub fn known(&self, key: &K) -> Option<Arc<V>> {
+        let now = self.clock.now();
+        match self.lock().entries.get(key) {
+            Some(Entry::Known(answer)) if answer.until > now => Some(Arc::clone(&answer.value)),
+            _ => None,
+        }
+    }
+
+    /// The value, asked for with `ask` when it is not here; whoever comes meanwhile waits for the same answer. The
+    /// question is asked to its end even when everybody who waits for it has left.
+    pub async fn get(&self, key: K, ask: impl FnOnce() -> BoxFuture<'static, Result<Answer<V>>>) -> Result<Arc<V>> {
+        let question = {
+            let now = self.clock.now();
+            let mut state = self.lock();
+            match state.entries.get(&key) {
+                Some(Entry::Known(answer)) if answer.until > now => return Ok(Arc::clone(&answer.value)),
+                Some(Entry::Asking(_, question)) => question.clone(),
+                _ => {
+                    state.make_room(now);
+                    state.asked += 1;
+                    let number = state.asked;
+                    let question = self.settled(key.clone(), number, state.generation, ask()).boxed().shared();
+                    state.entries.insert(key, Entry::Asking(number, question.clone()));
+                    let driven = question.clone();
+                    self.tasks.spawn("cache-question", async move {
+                        // The answer is in the cache; its error is told to those who wait.
+                        let _ = driven.await;
+                    });
+                    question
+                }
+            }
+        };
+        question.await.map(|answer| answer.value)
+    }
+
+    fn settled(
+        &self,
+        key: K,
+        number: u64,
+        generation: u64,
+        ask: BoxFuture<'static, Result<Answer<V>>>,
+    ) -> impl Future<Output = Result<Answer<V>>> + Send + use<K, V> {
+        let state = Arc::clone(&self.state);
+        async move {
+            let answer = ask.await;
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(state.entries.get(&key), Some(Entry::Asking(known, _)) if *known == number) {
+                match &answer {
+                    Ok(answer) if state.generation == generation => {
+                        state.entries.insert(key, Entry::Known(answer.clone()));
+                    }
+                    _ => {
+                        state.entries.remove(&key);
+                    }
+                }
+            }
+            answer
+        }
+    }
+
+    /// Forgets what matches. What is being asked for now is forgotten when it comes.
+    pub fn evict(&self, matches: impl Fn(&K, &V) -> bool) {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.entries.retain(|key, entry| match entry {
+            Entry::Known(answer) => !matches(key, &answer.value),
+            // Callers from now on must not join a question that was asked before the change.
+            Entry::Asking(..) => false,
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<K, V>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash, V> State<K, V> {
+    fn make_room(&mut self, now: DateTime<Utc>) {
+        if self.entries.len() < ENTRIES_MAX {
+            return;
+        }
+        self.entries.retain(|_, entry| !matches!(entry, Entry::Known(answer) if answer.until <= now));
+        if self.entries.len() >= ENTRIES_MAX {
+            self.entries.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use chrono::Duration;
+    use roadstead_contracts::Code;
+    use roadstead_runtime::{Clock as _, ManualClock, SystemClock};
+
+    use super::*;
+
+    struct Rig {
+        clock: ManualClock,
+        cache: Arc<Cache<u32, u32>>,
+        asked: Arc<AtomicU32>,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let clock = ManualClock::at(SystemClock.now());
+            let cache = Arc::new(Cache::new(Arc::new(clock.clone()), Tasks::new()));
+            Self { clock, cache, asked: Arc::default() }
+        }
+
+        async fn get(&self, fail: bool) -> Result<Arc<u32>> {
+            let (asked, until) = (Arc::clone(&self.asked), self.clock.now() + Duration::seconds(3));
+            self.cache
+                .get(7, move || {
+                    Box::pin(async move {
+                        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                        let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
+                        if fail { Err(Code::Unavailable.into()) } else { Ok(Answer { value: Arc::new(number), until }) }
+                    })
+                })
+                .await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn twenty_callers_ask_once() {
+        let rig = Rig::new();
+        let answers = futures_util::future::join_all((0..20).map(|_| rig.get(false))).await;
+        assert!(answers.into_iter().all(|answer| *answer.unwrap() == 1));
+        assert_eq!(rig.cache.known(&7).as_deref(), Some(&1));
+        rig.clock.advance(Duration::seconds(3));
+        assert_eq!(rig.cache.known(&7), None);
+        assert_eq!(*rig.get(false).await.unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_are_not_kept() {
+        let rig = Rig::new();
+        assert!(rig.get(true).await.is_err());
+        assert_eq!(*rig.get(false).await.unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_before_an_eviction_is_not_kept() {
+        let rig = Rig::new();
+        let (answer, ()) = tokio::join!(rig.get(false), async {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            rig.cache.evict(|_, _| true);
+        });
+        assert_eq!(*answer.unwrap(), 1);
+        assert_eq!(rig.cache.known(&7), None);
+        assert_eq!(*rig.get(false).await.unwrap(), 2);
+        rig.cache.evict(|_, value| *value == 3);
+        assert!(rig.cache.known(&7).is_some());
+        rig.cache.evict(|key, _| *key == 7);
+        assert!(rig.cache.known(&7).is_none());
+    }
+}

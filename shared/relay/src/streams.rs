@@ -1,0 +1,138 @@
+//! Streams to agents whose sessions other processes hold: finds the replica and opens a stream there.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use roadstead_auth::mesh_tls::MeshTls;
+use roadstead_bus::{Bus, CallContext};
+use roadstead_contracts::agent::{RELAY_OPEN, RelayHead, StreamHead};
+use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::message::{AgentLocation, LocateAgent, SessionFacts};
+use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::{Ids, SharedClock, Tasks};
+use roadstead_tunnel::{Class, Stream};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, sleep};
+
+use crate::{AgentStreams, Answer, Cache, Sessions};
+
+/// How long a location is believed; a wrong one is noticed when the stream is opened.
+const FOUND_FOR: Duration = Duration::from_secs(2);
+/// Deadline of the question where an agent is.
+const LOCATE_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a caller waits for an agent that is just coming back.
+const RECONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Between two looks for it.
+const RECONNECT_LOOK: Duration = Duration::from_millis(250);
+/// Longest refusal that is read.
+const REFUSAL_MAX: u64 = 4 * 1024;
+
+/// Streams over the mesh.
+pub struct MeshStreams {
+    bus: Bus,
+    clock: SharedClock,
+    ids: Ids,
+    places: Cache<ClusterId, AgentLocation>,
+    sessions: Sessions,
+}
+
+impl fmt::Debug for MeshStreams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeshStreams")
+    }
+}
+
+/// Why a stream was not opened.
+enum Miss {
+    /// The agent is not there any more: look again.
+    Elsewhere(Error),
+    /// It is there and does not take the stream.
+    Refused(Error),
+}
+
+impl MeshStreams {
+    /// Streams for a member of the mesh.
+    pub fn new(bus: Bus, clock: SharedClock, ids: Ids, tasks: Tasks, tls: &MeshTls) -> Self {
+        Self {
+            places: Cache::new(Arc::clone(&clock), tasks.clone()),
+            sessions: Sessions::new(ids.clone(), tasks, tls),
+            bus,
+            clock,
+            ids,
+        }
+    }
+
+    async fn place(&self, cluster: ClusterId) -> Result<Arc<AgentLocation>> {
+        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
+        let context = CallContext::new(LOCATE_DEADLINE, self.ids.uuid().to_string());
+        let ask = move || -> BoxFuture<'static, _> {
+            Box::pin(async move {
+                let place = bus.call(&LocateAgent { cluster_id: cluster }, &context).await?;
+                let until = clock.now() + chrono::Duration::from_std(FOUND_FOR).unwrap_or_default();
+                Ok(Answer { value: Arc::new(place), until })
+            })
+        };
+        self.places.get(cluster, ask).await
+    }
+
+    async fn open_at(&self, place: &AgentLocation, head: &Bytes, class: Class) -> std::result::Result<Stream, Miss> {
+        let session = self.sessions.session(&place.address).await.map_err(Miss::Elsewhere)?;
+        let mut stream = session.open(head.clone(), class).map_err(|fault| match fault {
+            roadstead_tunnel::Error::TooManyStreams => Miss::Refused(Error::of(Code::AgentBusy).retry_after(1)),
+            roadstead_tunnel::Error::HeadTooLong(_) => Miss::Refused(Error::of(Code::HeadersTooLarge)),
+            _ => Miss::Elsewhere(Error::of(Code::AgentOffline)),
+        })?;
+        let Ok(first) = stream.read_u8().await else { return Err(Miss::Elsewhere(Error::of(Code::AgentOffline))) };
+        if first == RELAY_OPEN {
+            return Ok(stream);
+        }
+        let mut refusal = Vec::new();
+        let _ = (&mut stream).take(REFUSAL_MAX).read_to_end(&mut refusal).await;
+        let error: Error = serde_json::from_slice(&refusal).unwrap_or_else(|_| Error::of(Code::AgentError));
+        Err(if error.code == Code::AgentOffline { Miss::Elsewhere(error) } else { Miss::Refused(error) })
+    }
+}
+
+#[async_trait]
+impl AgentStreams for MeshStreams {
+    async fn open(&self, cluster: ClusterId, head: StreamHead, class: Class) -> Result<Stream> {
+        let interactive = class == Class::Interactive;
+        self.relayed(RelayHead { cluster_id: cluster, interactive, head, session: None }, class).await
+    }
+
+    async fn open_session(&self, session: SessionFacts, head: StreamHead, class: Class) -> Result<Stream> {
+        let (cluster_id, interactive) = (session.cluster_id, class == Class::Interactive);
+        self.relayed(RelayHead { cluster_id, interactive, head, session: Some(session) }, class).await
+    }
+}
+
+impl MeshStreams {
+    async fn relayed(&self, relayed: RelayHead, class: Class) -> Result<Stream> {
+        let cluster = relayed.cluster_id;
+        let head = Bytes::from(serde_json::to_vec(&relayed).map_err(|_| Error::of(Code::Internal))?);
+        let deadline = Instant::now() + RECONNECT_WAIT;
+        loop {
+            let missed = match self.place(cluster).await {
+                Ok(place) => match self.open_at(&place, &head, class).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(Miss::Refused(error)) => return Err(error),
+                    Err(Miss::Elsewhere(error)) => {
+                        self.places.evict(|known, _| *known == cluster);
+                        error.retry_after(1)
+                    }
+                },
+                // With a time to come back: it was there a moment ago.
+                Err(error) if error.code == Code::AgentOffline && error.retry_after.is_some() => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() + RECONNECT_LOOK >= deadline {
+                return Err(missed);
+            }
+            sleep(RECONNECT_LOOK).await;
+        }
+    }
+}

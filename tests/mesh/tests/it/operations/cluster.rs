@@ -1,0 +1,137 @@
+//! The cluster itself, asked without the hub.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use roadstead_mesh_tests::checker::{AuditLog, Changes, Wanted, judge};
+use roadstead_mesh_tests::client;
+use roadstead_testkit::wait::eventually;
+use serde_json::json;
+
+use super::rig::Rig;
+
+/// A namespace is gone this long after its deletion; a real controller does it.
+const GONE_LIMIT: Duration = Duration::from_secs(40);
+/// The owner of the hub, as the cluster sees it.
+pub const OWNER: &str = "roadstead:owner";
+
+async fn maps(rig: &Rig, namespace: &str) -> Result<Api<ConfigMap>> {
+    Ok(Api::namespaced(client(&rig.kubeconfig).await?, namespace))
+}
+
+async fn namespaces(rig: &Rig) -> Result<Api<Namespace>> {
+    Ok(Api::all(client(&rig.kubeconfig).await?))
+}
+
+/// Makes a namespace.
+pub async fn make(rig: &Rig, name: &str) -> Result<()> {
+    let namespace = serde_json::from_value(json!({ "metadata": { "name": name } }))?;
+    namespaces(rig).await?.create(&PostParams::default(), &namespace).await.context("failed to make a namespace")?;
+    Ok(())
+}
+
+/// Removes one, not waiting for it.
+pub async fn remove(rig: &Rig, name: &str) -> Result<()> {
+    match namespaces(rig).await?.delete(name, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop).context("failed to remove a namespace"),
+    }
+}
+
+/// Waits until a namespace is gone, or going with nothing in it.
+pub async fn gone(rig: &Rig, name: &str) -> Result<()> {
+    let (all, maps) = (namespaces(rig).await?, maps(rig, name).await?);
+    eventually("the namespace is gone", GONE_LIMIT, || async {
+        let left = all.get_opt(name).await?;
+        let things = maps.list(&ListParams::default()).await?.items.len();
+        ensure!(left.is_none(), "it is there, with {things} ConfigMaps");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await?;
+    Ok(())
+}
+
+/// The value in a ConfigMap, when there is one.
+pub async fn value(rig: &Rig, namespace: &str, name: &str) -> Result<Option<String>> {
+    let map = maps(rig, namespace).await?.get_opt(name).await?;
+    Ok(map.and_then(|map| map.data?.get("value").cloned()))
+}
+
+/// How many ConfigMaps there are of ours.
+pub async fn count(rig: &Rig, namespace: &str) -> Result<usize> {
+    let all = maps(rig, namespace).await?.list(&ListParams::default()).await?;
+    Ok(all.items.iter().filter(|map| map.name_any() != "kube-root-ca.crt").count())
+}
+
+/// Who manages a ConfigMap's fields.
+pub async fn managers(rig: &Rig, namespace: &str, name: &str) -> Result<Vec<String>> {
+    let map = maps(rig, namespace).await?.get(name).await?;
+    let fields = map.metadata.managed_fields.unwrap_or_default();
+    Ok(fields.into_iter().filter_map(|field| field.manager).collect())
+}
+
+/// Applies a ConfigMap as another manager.
+pub async fn apply_as(rig: &Rig, manager: &str, namespace: &str, name: &str, value: &str) -> Result<()> {
+    let map = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": namespace },
+        "data": { "value": value },
+    });
+    maps(rig, namespace).await?.patch(name, &PatchParams::apply(manager), &Patch::Apply(map)).await?;
+    Ok(())
+}
+
+/// What the API server does in a namespace from now on.
+pub struct Log {
+    namespace: String,
+    audit: Option<AuditLog>,
+    changes: Changes,
+}
+
+impl Log {
+    pub async fn begin(rig: &Rig, namespace: &str) -> Result<Self> {
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            audit: AuditLog::from_now(&rig.kubeconfig),
+            changes: Changes::watch(&rig.kubeconfig, namespace).await?,
+        })
+    }
+
+    /// Each object was made once, as the owner of the hub, and never touched again; a death may cost one call.
+    pub async fn each_once(self, rig: &Rig, operation: &str, names: &[String], deaths: usize) -> Result<()> {
+        let steps = rig.steps(operation).await?;
+        let told = steps.iter().filter_map(|step| step["key"]["name"].as_str().map(str::to_owned)).collect();
+        let states = steps.iter().filter_map(|step| step["state"].as_str().map(str::to_owned)).collect();
+        let wanted = Wanted {
+            operation: Some(operation.to_owned()),
+            objects: names.to_vec(),
+            states,
+            told,
+            ..Wanted::default()
+        };
+        self.judge(&[wanted], deaths).await
+    }
+
+    /// The checker's verdict over everything that was wanted here.
+    pub async fn judge(self, wanted: &[Wanted], deaths: usize) -> Result<()> {
+        let Some(audit) = &self.audit else {
+            println!("the cluster's audit log is elsewhere: who did what how often is not checked");
+            return Ok(());
+        };
+        let effects: Vec<_> = audit
+            .effects(&self.namespace, "configmaps")
+            .await?
+            .into_iter()
+            .filter(|effect| effect.name != "kube-root-ca.crt")
+            .collect();
+        let mut changes: BTreeMap<_, _> = self.changes.end();
+        changes.remove("kube-root-ca.crt");
+        let verdict = judge(wanted, &effects, &changes, OWNER, deaths);
+        println!("{} calls: {verdict}", effects.len());
+        ensure!(verdict.is_clean(), "{verdict}");
+        Ok(())
+    }
+}
