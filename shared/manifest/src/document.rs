@@ -25,7 +25,7 @@ pub struct Document {
 /// Name of a body that has none.
 const UNNAMED: &str = "manifest";
 
-/// Reads a body: YAML with any number of documents, JSON, lists, JSON lines, or what [`crate::bundle`] and
+/// Reads a body: YAML with any number of documents, JSON, lists, JSON lines, or what [`fn@crate::bundle`] and
 /// [`crate::render`] wrote.
 pub fn parse(body: &[u8]) -> Result<Vec<Document>, Error> {
     parse_named(UNNAMED, body)

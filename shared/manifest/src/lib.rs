@@ -1,10 +1,10 @@
 //! Manifests: text to objects and back, without any input or output of its own.
 //!
 //! - [`parse`]: YAML, JSON, lists and JSON lines to [`Document`]s, within [`limits`]; every fault names file, document and
-//!   line. [`bundle`] and [`render`] put several files, or documents already read, into one body that [`parse`] reads.
+//!   line. [`fn@bundle`] and [`render`] put several files, or documents already read, into one body that [`parse`] reads.
 //! - [`keys`]: which objects they are, checked before anything is sent anywhere; [`order`] in which to apply them.
-//! - [`diff`]: what changes, for people, without managed fields and without a Secret's values.
-//! - [`merge_patch`]: RFC 7396. [`strip`], [`content`] and [`prepare`]: an object as it is kept,
+//! - [`fn@diff`]: what changes, for people, without managed fields and without a Secret's values.
+//! - [`merge_patch`]: RFC 7396. [`fn@strip`], [`content`] and [`prepare`]: an object as it is kept,
 //!   compared and sent.
 //!
 //! It knows no cluster: what only an API server knows (which kinds there are, which are cluster-wide) is the agent's to

@@ -1,7 +1,7 @@
 //! The audit trail's way out of a service: a record is written with the change it tells of, in the same transaction, and a
 //! relay hands it on afterwards, at least once (its id is the same every time).
 //!
-//! A verb that changes something calls [`write`] before it commits. Where a change is made and stored in one transaction one
+//! A verb that changes something calls [`fn@write`] before it commits. Where a change is made and stored in one transaction one
 //! outcome is enough; where something happens outside the database, an intent is committed first and an outcome after.
 //! What cannot be written fails the transaction, so nothing is done that is not recorded.
 

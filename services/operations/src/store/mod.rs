@@ -1,7 +1,7 @@
 //! The service's SQL. One trait for each noun, one body for both databases.
 //!
 //! What an operation is stands in one document (`doc`); the columns beside it are what queries look at, written from the
-//! record in the same statement. [`OperationStore::change`] is the one way in which an operation changes: it locks the row,
+//! record in the same statement. `OperationStore::change` is the one way in which an operation changes: it locks the row,
 //! lets a rule decide, and writes the state, steps, objects, audit records, the event and the webhook in one transaction.
 //! Ids inside JSON parameters are 32 hex digits, which both databases read as a UUID.
 

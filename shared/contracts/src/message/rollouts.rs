@@ -28,7 +28,7 @@ pub struct CreateRollout {
     /// Without it nothing is begun: the count of clusters and the count of objects that would be removed are answered.
     #[serde(default)]
     pub confirmed: bool,
-    /// As [`CreateOperation::idempotency_key`].
+    /// As [`super::CreateOperation::idempotency_key`].
     #[serde(default)]
     pub idempotency_key: Option<String>,
 }
