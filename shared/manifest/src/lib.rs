@@ -2,7 +2,7 @@
 //!
 //! - [`parse`]: YAML, JSON, lists and JSON lines to [`Document`]s, within [`limits`]; every fault names file, document and
 //!   line. [`fn@bundle`] and [`render`] put several files, or documents already read, into one body that [`parse`] reads.
-//! - [`keys`]: which objects they are, checked before anything is sent anywhere; [`order`] in which to apply them.
+//! - [`keys`]: which objects they are, checked before anything is sent anywhere; `order` in which to apply them.
 //! - [`fn@diff`]: what changes, for people, without managed fields and without a Secret's values.
 //! - [`merge_patch`]: RFC 7396. [`fn@strip`], [`content`] and [`prepare`]: an object as it is kept,
 //!   compared and sent.
