@@ -44,11 +44,24 @@ impl Arguments {
     }
 }
 
+/// Lines of a failed test's message that the summary repeats; the whole is above it.
+const MESSAGE_LINES: usize = 12;
+
 /// What a run of tests came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: usize,
     failed: usize,
+    /// Each failed test with what it said, so that the end of a long output tells what to look at.
+    failures: Vec<Failure>,
+    /// Whether the lines that come now belong to the last failure's message.
+    in_message: bool,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Failure {
+    test: String,
+    message: Vec<String>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -102,6 +115,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let status = child.wait()?;
     drop(rig);
+    for failure in &tally.failures {
+        println!("\nfailed: {}\n    {}", failure.test, failure.message.join("\n    "));
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if !status.success() || tally.failed > 0 {
         bail!("not all tests passed");
@@ -110,8 +126,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 impl Tally {
-    /// Counts one line of a test program: `test result: ok. 12 passed; 0 failed; …`.
+    /// Takes in one line of a test program.
     fn add(&mut self, line: &str) {
+        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.failures.push(Failure { test: test.to_owned(), message: Vec::new() });
+            self.in_message = false;
+        } else if let Some(failure) = self.failures.last_mut() {
+            let panic = line.starts_with("thread '") && line.contains("panicked at");
+            // With RUST_BACKTRACE an error prints its own before the panic's.
+            let over = line.trim().eq_ignore_ascii_case("stack backtrace:") || line.starts_with("test result: ");
+            self.in_message = (self.in_message || panic) && !over;
+            if self.in_message && failure.message.len() < MESSAGE_LINES {
+                failure.message.push(line.to_owned());
+            }
+        }
+        self.count(line);
+    }
+
+    /// Counts a program's last line: `test result: ok. 12 passed; 0 failed; …`.
+    fn count(&mut self, line: &str) {
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
             return;
         };
@@ -140,6 +173,34 @@ mod tests {
         ] {
             tally.add(line);
         }
-        assert_eq!(tally, Tally { passed: 15, failed: 2 });
+        assert_eq!((tally.passed, tally.failed, tally.failures.len()), (15, 2, 0));
+    }
+
+    #[test]
+    fn the_end_repeats_what_failed_without_its_backtrace() {
+        let mut tally = Tally::default();
+        for line in [
+            "---- replicas::a_test stdout ----",
+            "3 right",
+            "",
+            "thread 'replicas::a_test' (12) panicked at tests/it/replicas.rs:24:27:",
+            "called `Result::unwrap()` on an `Err` value: 2 failed",
+            "",
+            "Stack backtrace:",
+            "   0: anyhow::error",
+            "stack backtrace:",
+            "   0: core::panicking",
+            "--- cluster-1",
+            "failures:",
+            "    replicas::a_test",
+            "test result: FAILED. 3 passed; 1 failed; 0 ignored",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(tally.failed, 1);
+        assert_eq!(tally.failures.len(), 1);
+        assert_eq!(tally.failures[0].test, "replicas::a_test");
+        assert_eq!(tally.failures[0].message.len(), 3, "{:?}", tally.failures);
+        assert!(tally.failures[0].message[1].ends_with("2 failed"));
     }
 }

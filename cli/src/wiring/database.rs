@@ -53,7 +53,7 @@ fn options(settings: &Settings, service: &'static str) -> Options {
     Options {
         service,
         max_connections: database.max_connections,
-        min_connections: database.min_connections,
+        min_connections: database.min_connections.unwrap_or(database.max_connections),
         max_lifetime: Some(database.max_lifetime),
         max_idle: Some(database.max_idle),
         acquire_timeout: Some(database.acquire_timeout),

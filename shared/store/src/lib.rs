@@ -16,6 +16,7 @@ pub mod migrate;
 mod open;
 pub mod outbox;
 pub mod paging;
+pub mod relay;
 pub mod seal;
 
 pub use async_trait::async_trait;

@@ -5,7 +5,7 @@ use std::future::Future;
 use roadstead_contracts::ids::{MessageId, TypedId as _};
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::sqlx::{self, Database, PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
-use roadstead_store::{Result, outbox};
+use roadstead_store::{Result, outbox, relay};
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ pub(super) async fn finish<DB>(
     facts: Vec<Fact>,
 ) -> Result<()>
 where
-    DB: ReceiptDatabase + outbox::EventDatabase,
+    DB: ReceiptDatabase + relay::PostDatabase,
 {
     if let Some(message) = change.message {
         let reply = serde_json::to_value(reply).map_err(|fault| roadstead_store::Error::Corrupt(fault.to_string()))?;

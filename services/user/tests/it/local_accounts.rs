@@ -83,7 +83,8 @@ async fn a_link_sets_a_password_once() {
         rig.post("/api/v1/auth/password-reset", json!({"token": token, "new_password": password}))
     };
     assert_eq!(finish(&first.text("token"), "harbour-lamp-42").await.status, 401, "a newer link takes its place");
-    for odd in ["", "rsp_x", &token.replace("rsp_", "rsk_"), &format!("{}A", &token[..token.len() - 1])] {
+    let last = if token.ends_with('A') { "E" } else { "A" };
+    for odd in ["", "rsp_x", &token.replace("rsp_", "rsk_"), &format!("{}{last}", &token[..token.len() - 1])] {
         assert_eq!(finish(odd, "harbour-lamp-42").await.status, 401, "{odd}");
     }
     assert_eq!(finish(&token, "password123").await.status, 400, "a weak one does not use the link up");

@@ -357,7 +357,7 @@ fn check_figures(settings: &Settings, values: &mut Values) {
             values.problem(key, zero);
         }
     }
-    if settings.database.min_connections > settings.database.max_connections {
+    if settings.database.min_connections > Some(settings.database.max_connections) {
         values.problem("database.min_connections", "must not be more than database.max_connections");
     }
     if settings.agents.offline_after <= settings.agents.heartbeat_interval {

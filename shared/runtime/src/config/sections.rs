@@ -135,8 +135,8 @@ section! {
         ssl_mode: String = "prefer" [hub("database.ssl_mode")];
         /// Most connections of a process: three services in two replicas each stay below PostgreSQL's default of 100.
         max_connections: u32 = "12" [hub("database.max_conns")];
-        /// Connections kept open.
-        min_connections: u32 = "1" [hub("database.min_conns")];
+        /// Connections kept open; as many as allowed when left out: opening one takes longest in the rush that needs it.
+        min_connections: Option<u32> = "" [hub("database.min_conns")];
         /// Longest life of a connection.
         max_lifetime: Duration = "1h" [hub("database.max_conn_life")];
         /// How long an unused connection is kept.

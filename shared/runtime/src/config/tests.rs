@@ -187,7 +187,7 @@ fn the_seeds_hub_file_loads() {
     let settings = with_file(ServiceRole::Cluster, &env, SEED_HUB_YAML).unwrap();
     assert_eq!(settings.server.port, 8080);
     assert_eq!(settings.database.url.expose(), "postgres://mckmt:mckmt@localhost:5432/mckmt?sslmode=disable");
-    assert_eq!((settings.database.max_connections, settings.database.min_connections), (25, 5));
+    assert_eq!((settings.database.max_connections, settings.database.min_connections), (25, Some(5)));
     assert_eq!(settings.auth.jwt.algorithm, JwtAlgorithm::Hs256);
     assert!(!settings.tls.enabled && settings.metrics.enabled && settings.metrics.port == 9091);
     assert!(settings.notes.iter().any(|note| note.contains("server.write_timeout")), "{:?}", settings.notes);
