@@ -22,6 +22,8 @@ pub struct Page {
     next: u64,
     /// Every address that the page asked for, redirects included.
     pub requested: Vec<String>,
+    /// What the browser had to say against the page: refused sources, scripts that failed.
+    pub complaints: Vec<String>,
 }
 
 impl std::fmt::Debug for Page {
@@ -33,19 +35,27 @@ impl std::fmt::Debug for Page {
 impl Page {
     /// Opens a page that shares no cookies with others; `address` is the browser's.
     pub async fn open(address: &str) -> Result<Self> {
+        let mut page = Self::as_served(address).await?;
+        // The hub's answers are no pages with scripts, and say so; these tests stand in for the scripts of pages that are.
+        page.command("Page.setBypassCSP", json!({ "enabled": true })).await?;
+        Ok(page)
+    }
+
+    /// The same, where the content security policy that the hub sends holds.
+    pub async fn as_served(address: &str) -> Result<Self> {
         let host = address.strip_prefix("ws://").and_then(|rest| rest.split('/').next()).context("no address")?;
         let stream = TcpStream::connect(host).await.context("failed to reach the browser")?;
         let (socket, _) = tokio_tungstenite::client_async(address, stream).await.context("no DevTools there")?;
-        let mut page = Self { socket, session: None, next: 0, requested: Vec::new() };
+        let mut page = Self { socket, session: None, next: 0, requested: Vec::new(), complaints: Vec::new() };
         let context = page.command("Target.createBrowserContext", json!({})).await?;
         let target = json!({ "url": "about:blank", "browserContextId": context["browserContextId"] });
         let target = page.command("Target.createTarget", target).await?;
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         let attached = page.command("Target.attachToTarget", attach).await?;
         page.session = attached["sessionId"].as_str().map(str::to_owned);
-        page.command("Network.enable", json!({})).await?;
-        // The hub's answers are no pages with scripts, and say so; these tests stand in for the scripts of pages that are.
-        page.command("Page.setBypassCSP", json!({ "enabled": true })).await?;
+        for domain in ["Network.enable", "Log.enable", "Runtime.enable"] {
+            page.command(domain, json!({})).await?;
+        }
         Ok(page)
     }
 
@@ -72,10 +82,16 @@ impl Page {
             if value["id"] == id {
                 return Ok(value);
             }
-            if value["method"] == "Network.requestWillBeSent"
-                && let Some(url) = value.pointer("/params/request/url").and_then(Value::as_str)
-            {
-                self.requested.push(url.to_owned());
+            let text = |pointer| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+            match value["method"].as_str() {
+                Some("Network.requestWillBeSent") => self.requested.extend(text("/params/request/url")),
+                Some("Log.entryAdded") if text("/params/entry/level").as_deref() == Some("error") => {
+                    self.complaints.extend(text("/params/entry/text"));
+                }
+                Some("Runtime.exceptionThrown") => {
+                    self.complaints.extend(text("/params/exceptionDetails/exception/description"));
+                }
+                _ => {}
             }
         }
     }

@@ -18,6 +18,7 @@ mod load;
 mod main_job;
 mod oidc;
 mod operations;
+mod pages;
 mod peers;
 mod replicas;
 
