@@ -15,7 +15,6 @@ use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,7 +23,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::Config;
 use kube::client::ConfigExt as _;
 use roadstead_contracts::Error;
+use roadstead_contracts::agent::RequestKind;
+use roadstead_runtime::sockets;
 use roadstead_tunnel::Stream;
+use roadstead_tunnel::exchange::Joined;
+use roadstead_tunnel::exchange::serve::{self, RequestBody};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
@@ -38,8 +41,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const IDLE_CONNECTIONS: usize = 64;
 /// How long they are kept: below the 90 s after which common balancers drop them without a word.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// A dead API server is noticed below an open watch after about this long.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The hub checked the size of the head already; this bounds what a broken hub could do.
 const BUFFER_MAX: usize = 64 * 1024;
 /// Buffer of each direction of an upgraded exchange.
@@ -48,8 +49,8 @@ const SPLICE_BUFFER: usize = 16 * 1024;
 /// Headers of the hop between hub and agent, and those that only the agent sets.
 const DROPPED: [HeaderName; 5] = [AUTHORIZATION, COOKIE, HOST, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
 
-type AnswerBody = BoxBody<Bytes, hyper::Error>;
-type Sender<B = Incoming> = BoxCloneSyncService<Request<B>, Response<Incoming>, BoxError>;
+pub(crate) type AnswerBody = BoxBody<Bytes, hyper::Error>;
+type Sender<B = RequestBody> = BoxCloneSyncService<Request<B>, Response<Incoming>, BoxError>;
 
 /// The way to the API server with the agent's own credential: no retries, no limits on silence, bodies as they come.
 #[derive(Clone)]
@@ -81,7 +82,9 @@ impl Forwarder {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(reach.policy.clone()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive(Some(sockets::KEEPALIVE_AFTER));
+        tcp.set_keepalive_interval(Some(sockets::KEEPALIVE_EVERY));
+        tcp.set_keepalive_retries(Some(sockets::KEEPALIVE_PROBES));
         tcp.set_connect_timeout(Some(CONNECT_LIMIT));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
@@ -99,7 +102,7 @@ impl Forwarder {
     }
 
     /// Sends, when its turn has come; the API server must begin to answer within the limit.
-    async fn send(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Unsent> {
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unsent> {
         let Reach { pace, limit, .. } = &self.reach;
         if let Some(pace) = pace
             && !pace.turn(limit.unwrap_or(CONNECT_LIMIT)).await
@@ -148,6 +151,8 @@ pub(crate) struct Person {
     user: HeaderValue,
     /// `roadstead:<role>` each.
     groups: Vec<HeaderValue>,
+    /// The one kind of request that the identity is good for.
+    only: Option<RequestKind>,
 }
 
 impl Person {
@@ -155,47 +160,55 @@ impl Person {
     pub(crate) fn of(identity: &Identity) -> Result<Self, Error> {
         let value =
             |text: &str| HeaderValue::from_str(text).map_err(|_| Error::of(roadstead_contracts::Code::IdentityRefused));
-        Ok(Self { user: value(identity.user())?, groups: identity.groups().map(value).collect::<Result<_, _>>()? })
+        let groups = identity.groups().map(value).collect::<Result<_, _>>()?;
+        Ok(Self { user: value(identity.user())?, groups, only: identity.only().cloned() })
+    }
+
+    /// Whether the identity is good for the request. What the policy gave for one kind of request is not spent on another,
+    /// whoever sends it.
+    fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
+        let Some(only) = &self.only else { return Ok(()) };
+        let (path, query) = (request.uri().path(), request.uri().query());
+        let read = roadstead_policy::kubernetes::read(request.method().as_str(), path, query)?;
+        if read == *only {
+            return Ok(());
+        }
+        tracing::warn!("an identity for one kind of request came with another");
+        Err(Error::new(roadstead_contracts::Code::IdentityRefused, "the identity is good for another request"))
     }
 }
 
 /// Serves the exchange on this stream, as a person or with a refusal; returns when it has ended, an upgraded one when both
 /// sides are done.
 pub(crate) async fn forward(stream: Stream, person: Result<Person, Error>, forwarder: &Forwarder) {
-    // The splice is part of this exchange and ends with it, so it comes back here instead of running by itself.
-    let (upgraded, taken) = tokio::sync::oneshot::channel();
-    let upgraded = std::sync::Mutex::new(Some(upgraded));
-    let (person, upgraded) = (&person, &upgraded);
-    let service = service_fn(move |request: Request<Incoming>| async move {
-        let answer = match person {
-            Ok(person) => exchange(request, person, forwarder, upgraded).await,
-            Err(refused) => refusal(refused),
-        };
-        Ok::<_, Infallible>(answer)
-    });
-    let mut server = hyper::server::conn::http1::Builder::new();
-    // A client that is gone must be noticed below a silent watch: no half-closed streams.
-    server.keep_alive(false).half_close(false).max_buf_size(BUFFER_MAX);
-    if let Err(fault) = server.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+    let (request, mut answering) = match serve::receive(stream).await {
+        Ok(received) => received,
+        Err(fault) => return tracing::debug!("what the hub asked is no request: {fault}"),
+    };
+    let answer = match &person {
+        Ok(person) => answering.during(exchange(request, person, forwarder)).await,
+        Err(refused) => Some(refusal(refused)),
+    };
+    let Some(mut answer) = answer else { return tracing::debug!("whoever asked did not wait for the answer") };
+    let sent = if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let cluster = hyper::upgrade::on(&mut answer);
+        match answering.switch(answer.map(drop)).await {
+            Ok(hub) => return splice(hub, cluster).await,
+            Err(fault) => Err(fault),
+        }
+    } else {
+        answering.answer(answer).await
+    };
+    if let Err(fault) = sent {
         tracing::debug!("exchange with the API server broke off: {fault}");
-        return;
-    }
-    let mut taken = taken;
-    if let Ok((hub, cluster)) = taken.try_recv() {
-        splice(hub, cluster).await;
     }
 }
 
-type Halves = (hyper::upgrade::OnUpgrade, hyper::upgrade::OnUpgrade);
-type Upgraded = std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Halves>>>;
-
-async fn exchange(
-    mut request: Request<Incoming>,
-    person: &Person,
-    forwarder: &Forwarder,
-    upgraded: &Upgraded,
-) -> Response<AnswerBody> {
-    let hub_side = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
+async fn exchange(mut request: Request<RequestBody>, person: &Person, forwarder: &Forwarder) -> Response<AnswerBody> {
+    if let Err(refused) = person.check(&request) {
+        return refusal(&refused);
+    }
+    let upgrade = request.headers().contains_key(UPGRADE);
     if let Err(refused) = become_person(request.headers_mut(), person) {
         return *refused;
     }
@@ -220,17 +233,12 @@ async fn exchange(
         }
     };
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some(hub_side) = hub_side else {
-            let what = "the API server switched protocols without being asked";
-            return status(StatusCode::BAD_GATEWAY, "InternalError", "agent_error", what);
-        };
-        let cluster_side = hyper::upgrade::on(&mut answer);
-        let sender = upgraded.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // The receiver waits in `forward` until the connection's task is done.
-            let _ = sender.send((hub_side, cluster_side));
+        if upgrade {
+            // Whoever sends this on takes the connection out of it.
+            return answer.map(|_| Full::default().map_err(|never: Infallible| match never {}).boxed());
         }
-        return answer.map(|_| Full::default().map_err(|never: Infallible| match never {}).boxed());
+        let what = "the API server switched protocols without being asked";
+        return status(StatusCode::BAD_GATEWAY, "InternalError", "agent_error", what);
     }
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")] {
         answer.headers_mut().remove(name);
@@ -238,9 +246,9 @@ async fn exchange(
     answer.map(BodyExt::boxed)
 }
 
-async fn splice(hub: hyper::upgrade::OnUpgrade, cluster: hyper::upgrade::OnUpgrade) {
-    let (Ok(hub), Ok(cluster)) = tokio::join!(hub, cluster) else { return };
-    let (mut hub, mut cluster) = (TokioIo::new(hub), TokioIo::new(cluster));
+async fn splice(mut hub: Joined, cluster: hyper::upgrade::OnUpgrade) {
+    let Ok(cluster) = cluster.await else { return };
+    let mut cluster = TokioIo::new(cluster);
     // How it ended is the two ends' business: both see it.
     let _ = tokio::io::copy_bidirectional_with_sizes(&mut hub, &mut cluster, SPLICE_BUFFER, SPLICE_BUFFER).await;
 }
@@ -280,7 +288,7 @@ fn refusal(error: &Error) -> Response<AnswerBody> {
 }
 
 /// An answer of the agent's own, in Kubernetes' words.
-fn status(code: StatusCode, reason: &str, ours: &str, message: &str) -> Response<AnswerBody> {
+pub(crate) fn status(code: StatusCode, reason: &str, ours: &str, message: &str) -> Response<AnswerBody> {
     let body = serde_json::json!({
         "kind": "Status",
         "apiVersion": "v1",
@@ -317,6 +325,7 @@ mod tests {
         Person {
             user: HeaderValue::from_static("roadstead:ada"),
             groups: vec![HeaderValue::from_static("roadstead:viewer")],
+            only: None,
         }
     }
 
@@ -345,6 +354,31 @@ mod tests {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("system:masters"));
             assert_eq!(become_person(&mut headers, &person()).unwrap_err().status(), 403, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_rule_gave_is_spent_on_nothing_else() {
+        let only = Some(RequestKind::of("patch", "deployments.apps", Some("team-a")));
+        let raised = Person { only, ..person() };
+        let check = |person: &Person, method: &str, uri: &str| {
+            person.check(&Request::builder().method(method).uri(uri).body(()).unwrap()).is_ok()
+        };
+        assert!(check(&raised, "PATCH", "/apis/apps/v1/namespaces/team-a/deployments/web?force=true"));
+        for (method, uri) in [
+            ("GET", "/apis/apps/v1/namespaces/team-a/deployments/web"),
+            ("PATCH", "/apis/apps/v1/namespaces/team-b/deployments/web"),
+            ("PATCH", "/apis/apps/v1/namespaces/team-a/deployments/web/scale"),
+            ("PATCH", "/api/v1/namespaces/team-a/secrets/web"),
+            ("PATCH", "/apis/apps/v1/namespaces/team-a/../team-a/deployments/web"),
+            ("PATCH", "/apis/apps/v1/namespaces/team%2Da%2f/deployments/web"),
+            ("DELETE", "/apis/apps/v1/namespaces/team-a/deployments"),
+        ] {
+            assert!(!check(&raised, method, uri), "{method} {uri}");
+            assert!(check(&person(), method, uri));
+        }
+        let looks = Person { only: Some(RequestKind::discovery()), ..person() };
+        assert!(check(&looks, "GET", "/openapi/v3/apis/apps/v1") && check(&looks, "HEAD", "/version"));
+        assert!(!check(&looks, "GET", "/metrics") && !check(&looks, "GET", "/api/v1/namespaces"));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use roadstead_agent::preflight::{self, Plan};
 use roadstead_agent::run::{self, Finished, Process};
 use roadstead_runtime::config::agent::AgentSettings;
 use roadstead_runtime::config::{Env as _, ProcessEnv};
-use roadstead_runtime::{Ids, SystemClock, Tasks, install_crypto, wait_for_signal};
+use roadstead_runtime::{
+    Ids, LEAST_FOR_AN_AGENT, SystemClock, Tasks, install_crypto, raise_descriptor_limit, wait_for_signal,
+};
 use roadstead_telemetry::Options;
 
 /// How long streams may finish after a stop signal.
@@ -106,6 +108,7 @@ async fn run(given: &Given) -> anyhow::Result<ExitCode> {
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
+    raise_descriptor_limit(LEAST_FOR_AN_AGENT)?;
     let clock = SystemClock::shared();
     let tasks = Tasks::new();
     let process = Process { env: &ProcessEnv, ids: Ids::system(clock.clone()), clock, tasks: tasks.clone() };

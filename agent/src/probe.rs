@@ -68,6 +68,7 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves until the tasks stop.
 pub async fn serve(listener: TcpListener, health: Health, metrics: Metrics, tasks: Tasks) {
     let stopping = tasks.stopping();
+    let _ = roadstead_runtime::sockets::keep_alive(&listener);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };

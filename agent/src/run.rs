@@ -107,6 +107,7 @@ pub async fn run(settings: &AgentSettings, process: &Process<'_>) -> Result<Fini
     let clock = HubClock::new(Arc::clone(&process.clock));
     let ledger = ledger(settings, &cluster, &keeper)?;
     let core = Core::new(cluster)
+        .with_helm(settings.helm.program.clone())
         .with_ledger(ledger)
         .with_clock(Arc::clone(&clock) as SharedClock)
         .with_metrics(metrics.clone());
@@ -138,6 +139,7 @@ impl Agent {
             },
         };
         tracing::info!(cluster = %kept.cluster_name, agent = %kept.agent_id, "joined");
+        self.core.learn_rights(kept.profile, kept.namespaces.clone());
         if !self.core.cluster().inside {
             self.core.bind_roles(kept.profile, &kept.namespaces).await;
         }

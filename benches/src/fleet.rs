@@ -1,5 +1,5 @@
 //! Fake agents: thousands in one process, each with its own key pair, enrolment, assertion and tunnel, as the real one has
-//! them. They answer no verbs; they heartbeat, and come back when they are lost.
+//! them. They heartbeat, obey orders without doing anything ([`crate::obey`]), and come back when they are lost.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -25,6 +25,8 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
+
+use crate::obey::{Deeds, Ledger};
 
 /// Waits between dials: those of the real agent, which come with full jitter.
 const RETRY: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
@@ -67,6 +69,7 @@ struct Shared {
     connected: AtomicUsize,
     lost: AtomicUsize,
     refused: AtomicUsize,
+    deeds: Arc<Deeds>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -104,6 +107,7 @@ impl Fleet {
             connected: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
+            deeds: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared), started: 0 })
     }
@@ -135,6 +139,11 @@ impl Fleet {
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::Relaxed)
     }
+
+    /// What they were ordered to do and did.
+    pub fn deeds(&self) -> &Deeds {
+        &self.shared.deeds
+    }
 }
 
 /// Where an agent stands.
@@ -142,6 +151,8 @@ struct Agent {
     number: usize,
     key: AgentKey,
     id: String,
+    /// Survives its sessions.
+    ledger: Arc<Ledger>,
 }
 
 impl Shared {
@@ -158,7 +169,7 @@ impl Shared {
                 Ok(session) => {
                     first = false;
                     let began = tokio::time::Instant::now();
-                    self.serve(session).await;
+                    self.serve(session, &agent.ledger).await;
                     if began.elapsed() > STABLE {
                         attempt = 0;
                     }
@@ -194,7 +205,8 @@ impl Shared {
             match answer.status().as_u16() {
                 200 | 201 => {
                     let enrolled: Enrolled = answer.json().await?;
-                    return Ok(Agent { number, key, id: enrolled.agent_id });
+                    let ledger = Arc::new(Ledger::new(Arc::clone(&self.deeds)));
+                    return Ok(Agent { number, key, id: enrolled.agent_id, ledger });
                 }
                 429 | 503 => tokio::time::sleep(RETRY.delay(attempt, &self.ids)).await,
                 status => bail!("enrolment was refused with {status}: {}", answer.text().await.unwrap_or_default()),
@@ -238,8 +250,8 @@ impl Shared {
         Ok(stream)
     }
 
-    /// Heartbeats until the session ends.
-    async fn serve(&self, (session, mut incoming): (Session, Incoming)) {
+    /// Heartbeats and obeys until the session ends.
+    async fn serve(&self, (session, mut incoming): (Session, Incoming), ledger: &Arc<Ledger>) {
         let mut every = None;
         let mut next_beat = tokio::time::Instant::now();
         loop {
@@ -262,7 +274,10 @@ impl Shared {
                         every = Some(seconds);
                     }
                 }
-                Some(Event::Stream { .. }) => {}
+                Some(Event::Stream { head, stream }) => {
+                    let ledger = Arc::clone(ledger);
+                    self.tasks.spawn("fake-stream", async move { ledger.answer(&head, stream).await });
+                }
                 None => break,
             }
         }

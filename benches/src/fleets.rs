@@ -1,5 +1,6 @@
 //! Fleets of fake agents as processes of their own: what they use must not count as the hub's.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,10 @@ pub struct State {
     pub lost: usize,
     /// Dials refused or failed so far.
     pub refused: usize,
+    /// Objects that were applied by order.
+    pub applied: usize,
+    /// Of them those that one operation applied again.
+    pub twice: usize,
 }
 
 /// Some fleets, ended with this value.
@@ -35,7 +40,9 @@ pub struct Fleets {
 
 #[derive(Debug)]
 struct Part {
-    _child: Child,
+    child: Child,
+    /// As many as it may be asked for.
+    agents: usize,
     input: ChildStdin,
     state: watch::Receiver<State>,
 }
@@ -45,17 +52,34 @@ impl Fleets {
     pub async fn start(hub: &Hub, agents: usize) -> Result<Self> {
         let mut parts = Vec::new();
         for first in (0..agents).step_by(EACH) {
-            let token = hub.join_token(EACH.min(agents - first)).await?;
-            parts.push(Part::start(hub, first, &token)?);
+            let own = EACH.min(agents - first);
+            let token = hub.join_token(own).await?;
+            let certificate = hub.certificate();
+            parts.push(Part::start(&hub.first.agent_url, certificate.as_deref(), first, own, &token)?);
         }
         Ok(Self { parts })
+    }
+
+    /// Processes at agents' doors of any hub: where, the first number, how many, and a join token for so many.
+    pub fn at(doors: &[(String, usize, usize, String)]) -> Result<Self> {
+        let start = |(url, first, agents, token): &(String, usize, usize, String)| {
+            Part::start(url, None, *first, *agents, token)
+        };
+        Ok(Self { parts: doors.iter().map(start).collect::<Result<_>>()? })
+    }
+
+    /// Their process ids.
+    pub fn pids(&self) -> Vec<u32> {
+        self.parts.iter().filter_map(|part| part.child.id()).collect()
     }
 
     /// Adds agents up to this number, and waits until all are connected.
     pub async fn grow(&mut self, agents: usize, limit: Duration) -> Result<Duration> {
         let began = Instant::now();
-        for (index, part) in self.parts.iter_mut().enumerate() {
-            let own = agents.saturating_sub(index * EACH).min(EACH);
+        let mut left = agents;
+        for part in &mut self.parts {
+            let own = left.min(part.agents);
+            left -= own;
             part.input.write_all(format!("grow {own}\n").as_bytes()).await.context("a fleet is gone")?;
         }
         self.wait(agents, limit).await?;
@@ -80,20 +104,22 @@ impl Fleets {
             connected: sum.connected + part.connected,
             lost: sum.lost + part.lost,
             refused: sum.refused + part.refused,
+            applied: sum.applied + part.applied,
+            twice: sum.twice + part.twice,
         })
     }
 }
 
 impl Part {
-    fn start(hub: &Hub, first: usize, token: &str) -> Result<Self> {
+    fn start(agent_url: &str, certificate: Option<&Path>, first: usize, agents: usize, token: &str) -> Result<Self> {
         let mut command = Command::new(sibling("fleet")?);
         command
-            .args(["--agent-url", &hub.first.agent_url, "--first", &first.to_string()])
+            .args(["--agent-url", agent_url, "--first", &first.to_string()])
             .env("FLEET_JOIN_TOKEN", token)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
-        if let Some(certificate) = hub.certificate() {
+        if let Some(certificate) = certificate {
             command.arg("--certificate").arg(certificate);
         }
         let mut child = command.spawn().context("failed to start a fleet")?;
@@ -104,11 +130,11 @@ impl Part {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
-                if let [connected, lost, refused] = numbers[..] {
-                    sender.send_replace(State { connected, lost, refused });
+                if let [connected, lost, refused, applied, twice] = numbers[..] {
+                    sender.send_replace(State { connected, lost, refused, applied, twice });
                 }
             }
         });
-        Ok(Self { _child: child, input, state })
+        Ok(Self { child, agents, input, state })
     }
 }

@@ -1,9 +1,11 @@
 //! The command line of `roadstead`.
 
+pub mod access;
 pub mod audit;
 pub mod hub;
 pub mod kube;
 pub mod operations;
+pub mod policy;
 
 use std::path::PathBuf;
 
@@ -75,6 +77,18 @@ pub enum Command {
         #[command(subcommand)]
         command: kube::SessionsCommand,
     },
+    /// More rights for a while: ask for them, give them, end them
+    Access {
+        /// What to do.
+        #[command(subcommand)]
+        command: access::AccessCommand,
+    },
+    /// Rules: who may do what where
+    Policy {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: policy::PolicyCommand,
+    },
     /// The audit trail: who did what
     Audit {
         /// What to do with it.
@@ -115,6 +129,12 @@ pub enum Command {
     Restart(operations::WorkloadArgs),
     /// Take a workload back to an earlier revision
     Rollback(operations::RollbackArgs),
+    /// Releases of Helm charts, done by the Helm of the cluster's agent
+    Helm {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: operations::HelmCommand,
+    },
     /// Operations: what was changed, is being changed, and how it went
     Ops {
         /// What to do with them.

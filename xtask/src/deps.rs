@@ -13,14 +13,16 @@ use crate::{lines, run};
 const LAYERS: &[&[&str]] = &[
     &["roadstead-contracts"],
     &["roadstead-runtime", "roadstead-manifest"],
-    &["roadstead-telemetry", "roadstead-auth", "roadstead-seal"],
+    &["roadstead-telemetry", "roadstead-auth", "roadstead-seal", "roadstead-policy"],
     &["roadstead-bus", "roadstead-store", "roadstead-kv", "roadstead-tunnel", "roadstead-http-kit"],
     // Above the bus and the tunnel, below the services.
     &["roadstead-relay"],
     &["roadstead-agent"],
     &["roadstead-user", "roadstead-cluster", "roadstead-onboarding", "roadstead-operations"],
     &["roadstead-cli"],
-    &["roadstead-generate", "roadstead-mesh-tests", "roadstead-benches"],
+    &["roadstead-generate", "roadstead-mesh-tests"],
+    // Measures the whole mesh as its tests start it.
+    &["roadstead-benches"],
 ];
 
 /// The agent in a cluster links neither database nor broker nor the hub's web server; of the services only onboarding,
@@ -61,6 +63,7 @@ const OWNED: &[Owned] = &[
     owned("actix-tls", &["roadstead-http-kit"], None),
     owned("jsonwebtoken", &["roadstead-auth"], None),
     owned("argon2", &["roadstead-auth"], None),
+    owned("casbin", &["roadstead-user"], Some("policy")),
     owned("tokio-tungstenite", &["roadstead-tunnel"], None),
     owned("governor", &["roadstead-http-kit"], None),
     owned("reqwest", &["roadstead-cli", "roadstead-http-kit", "roadstead-cluster", "roadstead-agent"], None),

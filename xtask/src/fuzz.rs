@@ -1,4 +1,4 @@
-//! `fuzz`: the tunnel's codec and state machine under libFuzzer (see `fuzz/README.md`).
+//! `fuzz`: the tunnel's codec and state machine and the parsers of credentials under libFuzzer (see `fuzz/README.md`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use clap::Args;
 use crate::repository::root;
 use crate::run;
 
-const TARGETS: [&str; 3] = ["frame", "hostile", "pair"];
+const TARGETS: [&str; 7] = ["frame", "hostile", "pair", "tokens", "signed", "stored", "headers"];
 
 /// What `cargo fuzz` passes too, as far as a stable compiler takes it: counters at each edge, and comparisons.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

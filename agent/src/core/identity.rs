@@ -1,6 +1,6 @@
 //! Who is asking: verified, then spelt as the cluster sees it.
 
-use roadstead_contracts::agent::IdentityClaims;
+use roadstead_contracts::agent::{IdentityClaims, RequestKind};
 use roadstead_contracts::identity::Role;
 use roadstead_contracts::operation::OperationClaims;
 use roadstead_contracts::{Code, Error};
@@ -15,6 +15,8 @@ const NAME_MAX: usize = 128;
 pub struct Identity {
     user: String,
     groups: Vec<String>,
+    /// The one kind of request that it is good for.
+    only: Option<RequestKind>,
 }
 
 impl Identity {
@@ -23,9 +25,9 @@ impl Identity {
         if claims.actor.is_some() && claims.roles.is_empty() {
             // Somebody acts as a person without groups, as `--as` alone asks for.
             let named = Self::new(&claims.sub, &[Role::Viewer.as_str().to_owned()])?;
-            return Ok(Self { groups: Vec::new(), ..named });
+            return Ok(Self { groups: Vec::new(), only: claims.only.clone(), ..named });
         }
-        Self::new(&claims.sub, &claims.roles)
+        Ok(Self { only: claims.only.clone(), ..Self::new(&claims.sub, &claims.roles)? })
     }
 
     /// From an order whose signature was checked, by the same rules.
@@ -45,17 +47,23 @@ impl Identity {
         Ok(Self {
             user: format!("{PREFIX}{name}"),
             groups: roles.iter().map(|role| format!("{PREFIX}{}", role.as_str())).collect(),
+            only: None,
         })
     }
 
     /// A name of the agent's own choice in one role, to ask the cluster what that role may do.
     pub(crate) fn of_role(name: &str, role: Role) -> Self {
-        Self { user: format!("{PREFIX}{name}"), groups: vec![format!("{PREFIX}{}", role.as_str())] }
+        Self { user: format!("{PREFIX}{name}"), groups: vec![format!("{PREFIX}{}", role.as_str())], only: None }
     }
 
     /// `roadstead:<name>`.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The one kind of request that it is good for; none: every one that its groups allow.
+    pub fn only(&self) -> Option<&RequestKind> {
+        self.only.as_ref()
     }
 
     /// `roadstead:<role>` each.
@@ -81,6 +89,7 @@ mod tests {
             iat: 0,
             exp: 60,
             actor: None,
+            only: None,
         }
     }
 

@@ -5,8 +5,8 @@ mod serve;
 mod verbs;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use roadstead_contracts::message::RightsProfile;
@@ -29,8 +29,12 @@ pub struct Core {
     clock: SharedClock,
     metrics: Metrics,
     operations: Arc<Operations>,
+    /// The program for charts.
+    helm: Option<PathBuf>,
     /// The hub's roles are still to be bound in the cluster.
     binds: AtomicBool,
+    /// What they may do in it, and where.
+    rights: OnceLock<(RightsProfile, Vec<Namespace>)>,
 }
 
 /// Time for binding the hub's roles before a hosted agent serves.
@@ -60,14 +64,44 @@ impl Core {
             clock: SystemClock::shared(),
             metrics: Metrics::new(),
             operations,
+            helm: None,
             binds: AtomicBool::new(false),
+            rights: OnceLock::new(),
+        }
+    }
+
+    /// What the hub's roles may do in the cluster; everything by default.
+    #[must_use]
+    pub fn with_rights(self, profile: RightsProfile, namespaces: Vec<Namespace>) -> Self {
+        self.learn_rights(profile, namespaces);
+        self
+    }
+
+    /// The same for an agent that learns it when it joins. What was learnt first stays.
+    pub(crate) fn learn_rights(&self, profile: RightsProfile, namespaces: Vec<Namespace>) {
+        let _ = self.rights.set((profile, namespaces));
+    }
+
+    /// Namespaces of the profile `namespaced`; none where the roles are bound in the whole cluster.
+    fn namespaces(&self) -> &[Namespace] {
+        match self.rights.get() {
+            Some((RightsProfile::Namespaced, namespaces)) => namespaces,
+            _ => &[],
         }
     }
 
     /// Remembers operations in this folder. Without one, orders for operations are refused.
     #[must_use]
     pub fn with_ledger(mut self, folder: PathBuf) -> Self {
-        self.operations = Arc::new(Operations::new(self.cluster.clone(), Some(folder)));
+        let operations = Operations::new(self.cluster.clone(), Some(folder));
+        self.operations = Arc::new(operations.with_helm(self.helm.clone()));
+        self
+    }
+
+    /// Takes this program for charts, instead of the one on `PATH`. To be said before the ledger is.
+    #[must_use]
+    pub fn with_helm(mut self, program: Option<PathBuf>) -> Self {
+        self.helm = program;
         self
     }
 
@@ -113,7 +147,8 @@ impl Core {
         let verifier = roadstead_auth::identity::Verifier::new(&identity_root)?;
         let cluster_id = cluster_id.parse().map_err(|_| Error::Protocol("cluster id is not a UUID".to_owned()))?;
         if self.binds.swap(false, Ordering::Relaxed) {
-            self.bind_roles(RightsProfile::default(), &[]).await;
+            let (profile, namespaces) = self.rights.get().cloned().unwrap_or_default();
+            self.bind_roles(profile, &namespaces).await;
         }
         serve::Server::new(self, session, verifier, cluster_id, tasks.clone()).run(incoming).await
     }

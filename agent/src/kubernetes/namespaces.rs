@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use roadstead_contracts::agent::{NamespaceInfo, NamespaceList, VERB_ANSWER_MAX};
+use roadstead_contracts::names::Namespace;
 use serde::Deserialize;
 
 use super::{Cluster, Failure, PAGE};
@@ -57,13 +58,37 @@ struct Status {
 }
 
 impl Cluster {
-    /// Lists them page by page, by name.
-    pub async fn namespaces(&self, person: &Identity) -> Result<NamespaceList, Failure> {
+    /// Lists them page by page, by name. Who may not list them all is given those among `own` that they may see: with the
+    /// profile `namespaced` nobody's rights reach beyond.
+    pub async fn namespaces(&self, person: &Identity, own: &[Namespace]) -> Result<NamespaceList, Failure> {
         match self.list_namespaces(person).await {
             // A list that takes longer than the API server remembers: once more from the start.
             Err(Failure::Expired) => self.list_namespaces(person).await,
+            Err(Failure::Forbidden(why)) if !own.is_empty() => self.own_namespaces(person, own, why).await,
             other => other,
         }
+    }
+
+    async fn own_namespaces(
+        &self,
+        person: &Identity,
+        own: &[Namespace],
+        why: String,
+    ) -> Result<NamespaceList, Failure> {
+        let mut namespaces = Vec::new();
+        for name in own {
+            match self.get::<Item>(&format!("/api/v1/namespaces/{}", name.as_str()), Some(person)).await {
+                Ok(item) => namespaces.push(NamespaceInfo::from(item)),
+                // Taken away, or not there yet.
+                Err(Failure::Forbidden(_) | Failure::NotFound) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if namespaces.is_empty() {
+            return Err(Failure::Forbidden(why));
+        }
+        namespaces.sort_unstable_by(|one, two| one.name.cmp(&two.name));
+        Ok(NamespaceList { namespaces })
     }
 
     async fn list_namespaces(&self, person: &Identity) -> Result<NamespaceList, Failure> {
@@ -106,7 +131,7 @@ impl From<Item> for NamespaceInfo {
 }
 
 /// Percent-encodes for a query.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
             out.push(char::from(byte));

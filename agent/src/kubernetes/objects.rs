@@ -81,7 +81,12 @@ impl Objects {
 
     /// The object now.
     pub async fn get(&self, at: &At) -> Result<Option<Value>, Failure> {
-        match self.send(Method::GET, &at.path(""), None, &Value::Null).await {
+        self.read(&at.path("")).await
+    }
+
+    /// What stands at a path of the API.
+    pub async fn read(&self, path: &str) -> Result<Option<Value>, Failure> {
+        match self.send(Method::GET, path, None, &Value::Null).await {
             Ok(found) => Ok(Some(found)),
             Err(Failure::NotFound) => Ok(None),
             Err(failure) => Err(failure),

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ::http::Uri;
 use roadstead_runtime::config::Env;
+use roadstead_runtime::sockets::keep_alive;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -217,6 +218,7 @@ async fn tcp(target: &Target) -> Result<TcpStream, NetError> {
             Ok(Ok(stream)) => {
                 // Frames are written when they are whole; waiting for more would only delay them.
                 let _ = stream.set_nodelay(true);
+                let _ = keep_alive(&stream);
                 return Ok(stream);
             }
             Ok(Err(error)) => last = error,

@@ -24,9 +24,11 @@ use std::time::Duration;
 
 use roadstead_auth::identity::Verifier;
 use roadstead_contracts::ids::{ClusterId, OperationId};
-use roadstead_contracts::operation::{CancelRun, CancelledRun, Counts, Ending, RunEnding, RunEvent, SettleRun};
+use roadstead_contracts::operation::{
+    CancelRun, CancelledRun, Counts, Ending, OperationKind, RunEnding, RunEvent, SettleRun,
+};
 use roadstead_contracts::{Code, Error};
-use roadstead_runtime::{SharedClock, Tasks};
+use roadstead_runtime::{SharedClock, Tasks, kill};
 use roadstead_tunnel::Stream;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -35,7 +37,7 @@ use crate::kubernetes::kinds::Kinds;
 use ledger::{Folder, Found, Head, Ledger, Record};
 use order::Order;
 use run::{About, Progress, Run, say};
-use work::{Job, Plan};
+use work::{Job, Plan, Tools};
 
 /// Operations that are worked on at once in one cluster: each holds a body and has a request at the API server.
 const RUNS_MAX: usize = 16;
@@ -52,6 +54,8 @@ pub struct Operations {
     kinds: Arc<Kinds>,
     runs: Mutex<HashMap<OperationId, Arc<Run>>>,
     room: Arc<Semaphore>,
+    /// The configured `helm`; none = the one on `PATH`.
+    helm: Option<PathBuf>,
 }
 
 impl Operations {
@@ -71,7 +75,15 @@ impl Operations {
             kinds: Arc::new(Kinds::default()),
             runs: Mutex::default(),
             room: Arc::new(Semaphore::new(RUNS_MAX)),
+            helm: None,
         }
+    }
+
+    /// Takes this program for charts.
+    #[must_use]
+    pub fn with_helm(mut self, program: Option<PathBuf>) -> Self {
+        self.helm = program;
+        self
     }
 
     /// Takes an order from a stream, and tells the stream how it goes until it ends or another stream takes over.
@@ -107,6 +119,7 @@ impl Operations {
     async fn begin(self: &Arc<Self>, order: Order, tasks: &Tasks) -> Result<Arc<Run>, Error> {
         let folder = self.folder.as_ref().map_err(|why| Error::new(Code::Unavailable, why.clone()))?;
         let (id, epoch) = (order.head.operation_id, order.head.epoch);
+        kill::point("agent.order_checked");
         let plan = Plan::read(order).await?;
         let mut runs = loop {
             if tasks.stopping().is_cancelled() {
@@ -144,6 +157,7 @@ impl Operations {
             move || start(&folder, &head, begun, fault)
         });
         let Started { ledger, ending, cancelled } = opened.await.map_err(|_| Error::of(Code::Internal))??;
+        kill::point("agent.ledger_begun");
         let about = About {
             epoch,
             digest: plan.order.digest.clone(),
@@ -163,7 +177,8 @@ impl Operations {
         run.cancel.send_replace(cancelled);
         runs.insert(id, Arc::clone(&run));
         drop(runs);
-        let job = Job::new(self.cluster.clone(), Arc::clone(&self.kinds), plan, ledger, Arc::clone(&run), tasks);
+        let tools = Tools { helm: self.helm.clone(), scratch: folder.scratch(id, epoch) };
+        let job = Job::new(self.cluster.clone(), Arc::clone(&self.kinds), plan, ledger, Arc::clone(&run), tools, tasks);
         let (operations, worked) = (Arc::clone(self), Arc::clone(&run));
         tasks.spawn("operation", async move {
             // Whatever happens to the task, its readers learn that nobody works on it any more.
@@ -226,6 +241,7 @@ impl Operations {
             Ok::<_, io::Error>(())
         });
         settled.await.map_err(|_| Error::of(Code::Internal))?.map_err(|error| unkept(&error))?;
+        kill::point("agent.settled");
         Ok(request.clone())
     }
 }
@@ -294,7 +310,8 @@ fn resumed(folder: &Folder, mut ledger: Ledger, head: &Head) -> Result<Started, 
         return Err(other_content());
     }
     let mut ending = ledger.story.ending.clone();
-    if ending.is_none() && !head.kind.is_repeatable() {
+    // A chart's run looks up itself what the one before it did.
+    if ending.is_none() && !head.kind.is_repeatable() && head.kind != OperationKind::Helm {
         ledger.add_now(&Record::Ended { ending: interrupted() }).map_err(|error| unkept(&error))?;
         ending = Some(interrupted());
     }

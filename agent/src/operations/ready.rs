@@ -260,46 +260,28 @@ mod tests {
         json!({ "conditions": [{ "type": kind, "status": status, "reason": "R" }] })
     }
 
+    /// A deployment of two replicas in its second generation.
+    fn deployment([observed, updated, replicas, available]: [i64; 4], expected: &'static str) -> Row {
+        let status = json!({
+            "observedGeneration": observed,
+            "updatedReplicas": updated,
+            "replicas": replicas,
+            "availableReplicas": available,
+        });
+        ("apps/v1", "Deployment", json!({ "replicas": 2 }), status, expected)
+    }
+
     #[test]
     fn workloads_have_their_own_rules() {
         let apps = "apps/v1";
         let slow = json!({ "observedGeneration": 2, "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded" }] });
         hold(&[
-            (
-                apps,
-                "Deployment",
-                json!({ "replicas": 2 }),
-                json!({ "observedGeneration": 1, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 2 }),
-                "no",
-            ),
-            (
-                apps,
-                "Deployment",
-                json!({ "replicas": 2 }),
-                json!({ "observedGeneration": 2, "updatedReplicas": 1, "replicas": 2, "availableReplicas": 2 }),
-                "no",
-            ),
-            (
-                apps,
-                "Deployment",
-                json!({ "replicas": 2 }),
-                json!({ "observedGeneration": 2, "updatedReplicas": 2, "replicas": 3, "availableReplicas": 2 }),
-                "no",
-            ),
-            (
-                apps,
-                "Deployment",
-                json!({ "replicas": 2 }),
-                json!({ "observedGeneration": 2, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 1 }),
-                "no",
-            ),
-            (
-                apps,
-                "Deployment",
-                json!({ "replicas": 2 }),
-                json!({ "observedGeneration": 2, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 2 }),
-                "yes",
-            ),
+            // Seen, updated, in all, available: the first thing that lacks is told.
+            deployment([1, 2, 2, 2], "no"),
+            deployment([2, 1, 2, 2], "no"),
+            deployment([2, 2, 3, 2], "no"),
+            deployment([2, 2, 2, 1], "no"),
+            deployment([2, 2, 2, 2], "yes"),
             (apps, "Deployment", json!({ "replicas": 0 }), json!({ "observedGeneration": 2 }), "yes"),
             (apps, "Deployment", json!({}), slow, "failed"),
             (

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use roadstead_contracts::Error;
 use roadstead_contracts::operation::{RunEnding, RunEvent};
+use roadstead_runtime::kill;
 use roadstead_tunnel::Stream;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -105,7 +106,10 @@ impl Run {
                 }
                 match serde_json::from_slice(&text) {
                     Ok(Record::Event { told: RunEvent::Object(_) }) if skipped > 0 => skipped -= 1,
-                    Ok(Record::Event { told }) => say(stream, &told).await?,
+                    Ok(Record::Event { told }) => {
+                        say(stream, &told).await?;
+                        kill::point("agent.event_told");
+                    }
                     _ => {}
                 }
                 if *reader.borrow() != mine {
@@ -120,6 +124,7 @@ impl Run {
             }
             if let Some(ending) = now.ending {
                 say(stream, &RunEvent::Done(Box::new(ending))).await?;
+                kill::point("agent.ending_told");
                 return stream.shutdown().await;
             }
             if let Some(fault) = now.fault {

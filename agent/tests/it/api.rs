@@ -123,6 +123,10 @@ impl Api {
                 Some((status, message)) => (status, failure(status, message)),
                 None => (200, namespaces(&manner, &query)),
             },
+            "/api/v1/namespaces/shop" => {
+                (200, json!({ "metadata": { "name": "shop" }, "status": { "phase": "Active" } }))
+            }
+            "/api/v1/namespaces/taken-away" => (403, failure(403, "namespaces \"taken-away\" is forbidden")),
             "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" => {
                 let asked: Value = serde_json::from_slice(&body).unwrap();
                 let verb = &asked["spec"]["resourceAttributes"]["verb"];

@@ -68,6 +68,7 @@ async fn a_real_cluster_refuses_who_is_not_bound() {
         iat: 0,
         exp: 60,
         actor: None,
+        only: None,
     };
     let person = roadstead_agent::Identity::from_claims(&claims).unwrap();
     // Viewers see no secrets: RBAC decides as the person, not as the agent.

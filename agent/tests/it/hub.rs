@@ -58,6 +58,7 @@ impl Keys {
             iat,
             exp: iat + 60,
             actor: None,
+            only: None,
         };
         change(&mut claims);
         self.signing.sign(&claims).unwrap()

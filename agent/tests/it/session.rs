@@ -262,3 +262,40 @@ async fn a_hub_that_never_says_welcome_is_left() {
     assert!(matches!(ended, Ended::Closed(_)));
     tasks.cut();
 }
+
+/// With the profile `namespaced` nobody may list them all: the answer is those that they may see.
+#[tokio::test]
+async fn a_namespaced_agent_answers_with_its_own_namespaces() {
+    use roadstead_contracts::message::RightsProfile;
+    use roadstead_contracts::names::Namespace;
+
+    let own: Vec<Namespace> =
+        ["shop", "taken-away", "not-there"].into_iter().map(|name| Namespace::parse(name).unwrap()).collect();
+    let rig = Rig::start(Manner::default()).await;
+    let core = Core::new(rig.api.cluster()).with_rights(RightsProfile::Namespaced, own.clone());
+    let mut rig = rig.with_core(core);
+    send(&rig.hub, &rig.keys.welcome());
+    heartbeat(&mut rig.incoming).await;
+    let names = |answer: VerbAnswer<NamespaceList>| match answer {
+        VerbAnswer::Ok(list) => list.namespaces.into_iter().map(|one| one.name).collect::<Vec<_>>(),
+        VerbAnswer::Error(fault) => panic!("{fault:?}"),
+    };
+    // Who may see all sees all, whatever the profile.
+    assert_eq!(names(rig.ask(GET_NAMESPACES, Some(rig.keys.assertion(|_| {}))).await).len(), 3);
+    rig.api.manner.lock().unwrap().refuse = Some((403, "namespaces is forbidden"));
+    assert_eq!(names(rig.ask(GET_NAMESPACES, Some(rig.keys.assertion(|_| {}))).await), ["shop"]);
+    let asked = rig.api.seen("/api/v1/namespaces/shop");
+    assert!(!asked[0].header("impersonate-user").is_empty(), "asked as the person");
+    // None at all is a refusal, and so is a cluster without that profile.
+    for core in [
+        Core::new(rig.api.cluster()).with_rights(RightsProfile::Namespaced, own[1..].to_vec()),
+        Core::new(rig.api.cluster()).with_rights(RightsProfile::Operator, Vec::new()),
+    ] {
+        let mut rig = Rig::serve(rig.api.clone(), core);
+        send(&rig.hub, &rig.keys.welcome());
+        heartbeat(&mut rig.incoming).await;
+        let answer = rig.ask(GET_NAMESPACES, Some(rig.keys.assertion(|_| {}))).await;
+        let VerbAnswer::Error(fault) = answer else { panic!("{answer:?}") };
+        assert_eq!((fault.code, fault.detail.as_ref()), (Code::Forbidden, "namespaces is forbidden"));
+    }
+}

@@ -23,6 +23,7 @@ use roadstead_bus::rabbit::{Options, Rabbit};
 use roadstead_bus::{Bus, CallContext, Counts, Member, Router, ServeOptions};
 use roadstead_contracts::message::Request;
 use roadstead_contracts::queue::{Queue, QueueKind};
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::{Ids, Secret, SystemClock, Tasks};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -88,7 +89,7 @@ async fn bus(service: &'static str) -> Result<Bus> {
     let (ids, tasks) = (Ids::system(clock.clone()), Tasks::new());
     let options = Options {
         url: Secret::new(url()?),
-        ca_pem: None,
+        tls: ClientTls::default(),
         name: service.to_owned(),
         ids: ids.clone(),
         tasks: tasks.clone(),

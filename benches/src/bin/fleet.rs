@@ -1,9 +1,10 @@
-//! Fake agents in a process of their own. Reads `grow N` lines, writes `CONNECTED LOST REFUSED` lines.
+//! Fake agents in a process of their own. Reads `grow N` lines, writes `CONNECTED LOST REFUSED APPLIED TWICE` lines.
 //!
 //! Started by the other programs; the join token comes in the environment, out of sight of `ps`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -44,7 +45,7 @@ async fn main() -> Result<()> {
             }
         }
     });
-    let mut said = (0, 0, 0);
+    let mut said = [0; 5];
     loop {
         tokio::select! {
             line = lines.recv() => {
@@ -54,10 +55,11 @@ async fn main() -> Result<()> {
                 fleet.grow(number.trim().parse().context("not a number")?, &token);
             }
             () = tokio::time::sleep(Duration::from_millis(50)) => {
-                let now = (fleet.connected(), fleet.lost(), fleet.refused());
+                let deeds = [&fleet.deeds().applied, &fleet.deeds().twice].map(|count| count.load(Ordering::Relaxed));
+                let now = [fleet.connected(), fleet.lost(), fleet.refused(), deeds[0], deeds[1]];
                 if now != said {
                     said = now;
-                    println!("{} {} {}", now.0, now.1, now.2);
+                    println!("{}", now.map(|count| count.to_string()).join(" "));
                     std::io::stdout().flush()?;
                 }
             }

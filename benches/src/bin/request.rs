@@ -33,6 +33,10 @@ use roadstead_http_kit::{
 use roadstead_runtime::{Ids, SystemClock, Tasks};
 use roadstead_telemetry::Metrics;
 
+/// The allocator that the product's program has, for both contenders.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Known keys.
 const KEYS: usize = 10_000;
 /// Seed of the keys, so that both processes know the same.
@@ -144,7 +148,7 @@ fn uuid_of(number: usize) -> uuid::Uuid {
 }
 
 /// Callers as the front door keeps them for three seconds: a digest of what is shown, and a look.
-struct Known(Mutex<HashMap<CredentialProof, Arc<Principal>>>);
+struct Known(Mutex<HashMap<CredentialProof, Caller>>);
 
 impl Known {
     fn new() -> Self {
@@ -160,8 +164,11 @@ impl Known {
                 reach: Reach::All,
                 credential: CredentialKind::ApiKey(key.id()),
                 scope: None,
+                permissions: None,
+                rules: Vec::new(),
             };
-            Some((api_key_proof(key.format().expose())?, Arc::new(principal)))
+            let proof = api_key_proof(key.format().expose())?;
+            Some((proof.clone(), Caller { principal: Arc::new(principal), proof: Arc::new(proof) }))
         });
         Self(Mutex::new(known.collect()))
     }
@@ -172,9 +179,7 @@ impl Authenticator for Known {
     fn known(&self, credential: &Credential) -> Option<Caller> {
         let Credential::ApiKey(key) = credential else { return None };
         let proof = api_key_proof(key.expose())?;
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&proof)?.clone();
-        // The front door hands out a copy of the principal.
-        Some(Caller { principal: Arc::new(known.as_ref().clone()), proof: Arc::new(proof) })
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&proof).cloned()
     }
 
     async fn authenticate(&self, credential: &Credential, _: &RequestContext) -> roadstead_contracts::Result<Caller> {

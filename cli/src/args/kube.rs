@@ -119,6 +119,12 @@ pub struct AddArgs {
     /// How long it may take to begin its answer, such as `30s`.
     #[arg(long)]
     pub timeout: Option<String>,
+    /// What the hub's roles may do in it: `read_only`, `namespaced`, `operator` or `admin`.
+    #[arg(long, default_value = "admin", value_parser = ["read_only", "namespaced", "operator", "admin"])]
+    pub profile: String,
+    /// Namespace of the profile `namespaced`; may be repeated.
+    #[arg(long = "namespace")]
+    pub namespaces: Vec<String>,
 }
 
 /// Commands on recorded sessions.

@@ -146,6 +146,64 @@ pub struct RollbackArgs {
     pub revision: Option<u64>,
 }
 
+/// A release.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseArgs {
+    /// Name of the release.
+    pub release: String,
+    /// Its namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Where.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How long to stay.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
+/// Arguments of `helm install`.
+#[derive(Debug, Clone, Args)]
+pub struct HelmInstallArgs {
+    /// What is installed, where.
+    #[command(flatten)]
+    pub release: ReleaseArgs,
+    /// The chart: a file that `helm package` wrote, or the http(s) address of one, which the hub fetches.
+    pub chart: String,
+    /// A file of values; may be repeated, later ones win.
+    #[arg(short = 'f', long = "values", value_name = "FILE")]
+    pub values: Vec<PathBuf>,
+    /// Make the namespace when it is not there.
+    #[arg(long)]
+    pub create_namespace: bool,
+    /// Only ask what would change, and show it.
+    #[arg(long, value_enum, default_value = "none")]
+    pub dry_run: DryRun,
+}
+
+/// Commands on releases.
+#[derive(Debug, Subcommand)]
+pub enum HelmCommand {
+    /// Install a chart, or upgrade its release
+    #[command(alias = "upgrade")]
+    Install(Box<HelmInstallArgs>),
+    /// Take a release back to an earlier revision
+    Rollback {
+        /// Which.
+        #[command(flatten)]
+        release: ReleaseArgs,
+        /// To this revision; the one before when left out.
+        #[arg(long)]
+        revision: Option<u32>,
+    },
+    /// Remove a release with everything of it
+    Uninstall {
+        /// Which.
+        #[command(flatten)]
+        release: ReleaseArgs,
+    },
+}
+
 /// Commands on operations.
 #[derive(Debug, Subcommand)]
 pub enum OpsCommand {
@@ -157,7 +215,7 @@ pub enum OpsCommand {
         /// In these states: `running,failed`.
         #[arg(long)]
         state: Option<String>,
-        /// Of this kind: apply, delete, scale, restart, rollback, exec, sync, undo.
+        /// Of this kind: apply, delete, scale, restart, rollback, exec, sync, undo, helm.
         #[arg(long)]
         kind: Option<String>,
         /// So many.

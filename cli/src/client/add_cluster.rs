@@ -56,6 +56,8 @@ pub(super) async fn add(hub: &mut Hub, args: &AddArgs, output: Output) -> Result
         "description": args.description,
         "labels": labels,
         "mode": "direct",
+        "profile": args.profile,
+        "namespaces": args.namespaces,
         "connection": connection,
     });
     let made: Value = hub.exchange(Method::POST, "/api/v1/clusters", &body).await?;

@@ -1,5 +1,6 @@
 //! The commands that talk to a hub.
 
+mod access;
 mod add_cluster;
 mod agents;
 mod api_key;
@@ -13,6 +14,7 @@ mod login;
 mod namespaces;
 mod operations;
 mod output;
+mod policy;
 mod probe;
 mod profile;
 mod sessions;
@@ -24,11 +26,13 @@ pub use output::Output;
 pub(crate) use output::{state, table};
 pub use profile::Profile;
 
+use crate::args::access::AccessCommand;
 use crate::args::audit::AuditCommand;
 use crate::args::kube::{CredentialArgs, EnvArgs, GetArgs, KubeconfigArgs, KubectlArgs, SessionsCommand};
 use crate::args::operations::{
-    ApplyArgs, DeleteArgs, DiffArgs, OpsCommand, RollbackArgs, RolloutCommand, ScaleArgs, WorkloadArgs,
+    ApplyArgs, DeleteArgs, DiffArgs, HelmCommand, OpsCommand, RollbackArgs, RolloutCommand, ScaleArgs, WorkloadArgs,
 };
+use crate::args::policy::PolicyCommand;
 use crate::args::{AgentsCommand, ApiKeyCommand, ClustersCommand, JoinTokenCommand, LoginArgs, OutputFormat};
 
 /// Runs `login`.
@@ -96,6 +100,16 @@ pub async fn api_key(command: &ApiKeyCommand, format: OutputFormat) -> anyhow::R
     api_key::run(&mut Hub::remembered()?, command, Output::new(format)).await
 }
 
+/// Runs `access …`.
+pub async fn access(command: &AccessCommand, format: OutputFormat) -> anyhow::Result<()> {
+    access::run(&mut Hub::remembered()?, command, Output::new(format)).await
+}
+
+/// Runs `policy …`.
+pub async fn policy(command: &PolicyCommand, format: OutputFormat) -> anyhow::Result<()> {
+    policy::run(&mut Hub::remembered()?, command, Output::new(format)).await
+}
+
 /// Runs `audit …`.
 pub async fn audit(command: &AuditCommand, format: OutputFormat) -> anyhow::Result<()> {
     audit::run(command, Output::new(format)).await
@@ -129,6 +143,11 @@ pub async fn scale(args: &ScaleArgs, format: OutputFormat) -> anyhow::Result<()>
 /// Runs `restart`.
 pub async fn restart(args: &WorkloadArgs, format: OutputFormat) -> anyhow::Result<()> {
     operations::restart(&mut Hub::remembered()?, args, format).await
+}
+
+/// Runs `helm …`.
+pub async fn helm(command: &HelmCommand, format: OutputFormat) -> anyhow::Result<()> {
+    operations::helm(&mut Hub::remembered()?, command, format).await
 }
 
 /// Runs `rollback`.

@@ -66,7 +66,7 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
 /// A cell coloured by what a state means.
 pub(crate) fn state(text: &str) -> Cell {
     let color = match text {
-        "connected" | "healthy" | "ok" | "Active" | "yes" | "succeeded" => Color::Green,
+        "connected" | "healthy" | "ok" | "Active" | "yes" | "succeeded" | "approved" => Color::Green,
         "pending" | "degraded" | "Terminating" | "cancelled" | "halted" | "awaiting_approval" => Color::Yellow,
         "disconnected" | "error" | "broken" | "unhealthy" | "revoked" | "expired" | "failed" | "timed_out"
         | "interrupted" => Color::Red,

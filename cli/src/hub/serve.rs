@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use roadstead_runtime::config::{ProcessEnv, Settings};
-use roadstead_runtime::wait_for_signal;
+use roadstead_runtime::{LEAST_FOR_A_HUB, raise_descriptor_limit, wait_for_signal};
 
 use crate::args::hub::ServeArgs;
 use crate::wiring::{Process, services};
@@ -17,6 +17,7 @@ pub async fn serve(args: &ServeArgs) -> Result<()> {
     for note in std::mem::take(&mut settings.notes) {
         tracing::warn!("{note}");
     }
+    raise_descriptor_limit(LEAST_FOR_A_HUB)?;
     let grace = settings.server.shutdown_grace;
     let process = Process::mesh(settings, service.as_str())?;
     let tasks = process.tasks.clone();

@@ -18,7 +18,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::Result;
 use roadstead_runtime::config::ProcessEnv;
-use roadstead_runtime::wait_for_signal;
+use roadstead_runtime::{LEAST_FOR_A_HUB, raise_descriptor_limit, wait_for_signal};
 
 use crate::args::hub::UpArgs;
 use crate::wiring::{DataFolder, default_data_folder};
@@ -40,6 +40,7 @@ pub async fn up(args: &UpArgs) -> Result<()> {
     for remark in &chosen.remarks {
         tracing::warn!("{remark}");
     }
+    raise_descriptor_limit(LEAST_FOR_A_HUB)?;
     let terminal = std::io::stdout().is_terminal();
     let grace = chosen.settings.server.shutdown_grace;
     let clusters = kubeconfig::name_clusters(&args.kubeconfigs)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use roadstead_bus::rabbit::{Options, Rabbit};
 use roadstead_bus::{Bus, Transport};
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::{Ids, Tasks};
 use roadstead_telemetry::Metrics;
@@ -16,8 +17,10 @@ pub(super) fn rabbit(
     tasks: &Tasks,
 ) -> Result<Arc<dyn Transport>> {
     let url = settings.rabbitmq.url.clone().context("rabbitmq.url is not set")?;
-    let options =
-        Options { url, ca_pem: None, name: format!("roadstead-{service}"), ids: ids.clone(), tasks: tasks.clone() };
+    let rabbitmq = &settings.rabbitmq;
+    let tls = ClientTls::read(rabbitmq.ca_file.as_deref(), rabbitmq.cert_file.as_deref(), rabbitmq.key_file.as_deref())
+        .context("TLS to the broker cannot be set up")?;
+    let options = Options { url, tls, name: format!("roadstead-{service}"), ids: ids.clone(), tasks: tasks.clone() };
     Ok(Arc::new(Rabbit::open(options).context("failed to set up the broker")?))
 }
 

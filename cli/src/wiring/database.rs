@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use roadstead_runtime::Tasks;
 use roadstead_runtime::config::Settings;
-use roadstead_store::{Migrator, Opened, Options, open};
+use roadstead_store::{Migrator, Opened, Options, open, place};
 use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::ConnectionState;
 
@@ -27,11 +27,14 @@ pub async fn open_database(settings: &Settings, service: &'static str) -> Result
                 tracing::warn!("the database of {service} does not answer yet: {:#}", anyhow::Error::from(fault));
                 tokio::time::sleep(START_PAUSE).await;
             }
-            Err(fault) => return Err(fault).with_context(|| format!("failed to open the database of {service}")),
+            Err(fault) => {
+                return Err(fault)
+                    .with_context(|| format!("failed to open the {}", place(&settings.database.url, service)));
+            }
         }
     };
     let steps = Migrator::of(service).up(&opened).await;
-    match steps.with_context(|| format!("failed to bring the database of {service} up to date"))? {
+    match steps.with_context(|| format!("failed to bring the {} up to date", place(&settings.database.url, service)))? {
         0 => {}
         steps => tracing::info!("{steps} schema steps applied to the database of {service}"),
     }

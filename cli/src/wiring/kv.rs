@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use roadstead_kv::{Kv, RedisKv};
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::{ReadyPart, Tasks};
 
@@ -14,7 +15,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) fn redis(settings: &Settings) -> Result<Arc<dyn Kv>> {
     let url = settings.redis.url.as_ref().context("redis.url is not set")?;
     let connections = usize::try_from(settings.redis.pool_size)?;
-    Ok(Arc::new(RedisKv::with_connections(url, connections).context("failed to set up Redis")?))
+    let redis = &settings.redis;
+    let tls = ClientTls::read(redis.ca_file.as_deref(), redis.cert_file.as_deref(), redis.key_file.as_deref())
+        .context("TLS to Redis cannot be set up")?;
+    Ok(Arc::new(RedisKv::with_tls(url, tls, connections).context("failed to set up Redis")?))
 }
 
 /// Says how it is. Redis holds no truth, so a process without it still works, slower: the part stays ready and its detail

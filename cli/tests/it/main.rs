@@ -9,5 +9,7 @@
     reason = "tests"
 )]
 
+mod matrix;
+mod places;
 mod program;
 mod up;

@@ -13,7 +13,7 @@ use crate::program::roadstead;
 /// A hub that is not ready after this long has failed; a loaded machine needs seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Hub {
+pub struct Hub {
     child: Child,
     ready: Value,
     file: PathBuf,
@@ -21,10 +21,14 @@ struct Hub {
 }
 
 impl Hub {
-    fn start(home: &Path, data: &Path, more: &[&str]) -> Self {
+    pub fn start(home: &Path, data: &Path, more: &[&str]) -> Self {
+        Self::start_as(roadstead(home), home, data, more)
+    }
+
+    /// Starts it by this command, to which the arguments are added.
+    pub fn start_as(mut command: Command, home: &Path, data: &Path, more: &[&str]) -> Self {
         let (file, log) = (home.join("ready.json"), home.join("log"));
         let _ = fs::remove_file(&file);
-        let mut command = roadstead(home);
         command.args(["up", "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0"]);
         command.arg("--data").arg(data).arg("--ready-file").arg(&file).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
@@ -45,18 +49,18 @@ impl Hub {
         Self { child, ready, file, log }
     }
 
-    fn text(&self, pointer: &str) -> String {
+    pub fn text(&self, pointer: &str) -> String {
         self.ready.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    fn json(&self, home: &Path, arguments: &[&str]) -> Value {
+    pub fn json(&self, home: &Path, arguments: &[&str]) -> Value {
         let (good, out, err) = client(home, &[arguments, &["-o", "json"]].concat());
         assert!(good, "{arguments:?}: {err}\n{}", fs::read_to_string(&self.log).unwrap_or_default());
         serde_json::from_str(&out).unwrap_or(Value::Null)
     }
 
     /// Ends it as a service manager does.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
         let began = Instant::now();

@@ -7,6 +7,7 @@ mod app;
 mod audit;
 mod domain;
 mod http;
+mod kubectl;
 mod kubernetes;
 mod options;
 mod quotas;
@@ -19,12 +20,14 @@ use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_bus::Bus;
 use roadstead_http_kit::forward::Forward;
+use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_http_kit::probes::{Probes, RenderMetrics, Version};
 use roadstead_http_kit::tls::Certificate;
 use roadstead_http_kit::{Front, Limiter, Listener, RouteRow, ServeOptions, bind, serve};
 use roadstead_kv::Kv;
 use roadstead_relay::{BodyStage, Cache, MeshHandovers, MeshStage};
 use roadstead_runtime::config::Settings;
+use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
 use roadstead_telemetry::Metrics;
 use rustls::ServerConfig;
@@ -96,6 +99,8 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
     let link = links.kubernetes.clone();
     let bodies = bodies(&deps, links.bodies.clone())?;
     let handovers = handovers(&deps, links.handovers.clone())?;
+    let policy = Policy::of(links.bodies.is_some(), &deps.settings.outgoing.allow);
+    let outgoing = Outgoing::new(policy, []).context("failed to make the client that fetches charts")?;
     let options = Options::of(&deps.settings, links);
     let tls = certificate(&options, &deps)?;
     let doors = bind_doors(&options, tls.as_ref())?;
@@ -139,6 +144,7 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
         figures: tokio::sync::Mutex::new(Refreshed::default()),
         bodies,
         handovers,
+        outgoing,
         live: Live::new(&deps.tasks),
         forward: Forward::new(&options.user_url, client, deps.mesh_key.clone(), Arc::clone(&deps.clock)),
         audit: Arc::new(Audit::open(

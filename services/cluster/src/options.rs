@@ -16,7 +16,7 @@ use roadstead_runtime::Secret;
 use roadstead_runtime::config::{JwtAlgorithm, Settings};
 
 /// Ends of the paths that take manifests.
-const MANIFEST_ROUTES: [&str; 3] = ["/manifests", "/operations", "/rollouts"];
+const MANIFEST_ROUTES: [&str; 4] = ["/manifests", "/charts", "/operations", "/rollouts"];
 /// What a form or JSON adds to manifests: escapes of a text of ordinary lines, boundaries, names of files.
 const FORM_MAX: usize = 1024 * 1024;
 
@@ -96,6 +96,8 @@ pub struct Options {
     pub generate_agent_id_per_minute: u32,
     /// Clusters that a caller may onboard in a minute.
     pub onboard_per_minute: u32,
+    /// Whether peers of the seeds are told what is done to clusters: none is listed, none could read it.
+    pub tell_peers: bool,
     /// Proxies whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Limits of a request.
@@ -151,6 +153,7 @@ impl Options {
             },
             generate_agent_id_per_minute: rates.generate_agent_id_per_minute,
             onboard_per_minute: rates.onboard_per_minute,
+            tell_peers: !settings.compat.queue_peers.is_empty(),
             trusted_proxies: server.trusted_proxies.clone(),
             limits: Limits {
                 body: server.body_limit.0,

@@ -107,3 +107,6 @@ pub(crate) const SEED_OFFENCES_MAX: u32 = 3;
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How often a draining replica looks whether its agents are gone.
 pub(crate) const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// Clusters among which rules are looked for when somebody lists: twice as many as a hub is measured with. Beyond them a
+/// rule shows nothing in lists; by its name a cluster is still found.
+pub(crate) const RULED_CLUSTERS_MAX: i64 = 20_000;

@@ -216,6 +216,11 @@ impl Service {
             let (bus, context) = (bus.clone(), CallContext::new(AUDIT_DEADLINE, ids.uuid().to_string()));
             async move { bus.call(&RecordAudit { records }, &context).await.map(drop) }
         });
+        let trail = app.trail.clone();
+        app.bus.report_forged(move |forged| {
+            let trail = trail.clone();
+            async move { trail.forged(&forged.queue, forged.count).await }
+        });
         tasks.spawn("replica", keep_replica(Arc::clone(app)));
         tasks.spawn("identity-keys", keep_keys(Arc::clone(app)));
         tasks.spawn("drain", drain_when_stopping(Arc::clone(app)));

@@ -38,8 +38,10 @@ pub(crate) const STEPS_BYTES_MAX: usize = 700 * 1024;
 pub(crate) const STEP_TEXT_MAX: usize = 64 * 1024;
 /// Output of an exec that is kept, bytes (the agent cuts at the same).
 pub(crate) const OUTPUT_MAX: usize = 1024 * 1024;
-/// Operations in one page, whatever the caller asks for: each has up to some KiB, and a message holds 1 MiB.
+/// Rows in one answer, whatever the asker wants: the rest comes with its cursor. The front door asks until its own page is full.
 pub(crate) const PAGE_MAX: u32 = 200;
+/// Bytes of the rows in one answer: commands and rollouts of many clusters are long, and a message holds 1 MiB.
+pub(crate) const PAGE_BYTES_MAX: usize = 700 * 1024;
 
 /// A lease counts this long after its last renewal. Another replica takes over after it, so it bounds how long a crash
 /// delays (reliability row F01: terminal within 30 s of a restart).
@@ -98,8 +100,6 @@ pub(crate) const WEBHOOK_TRIES: i64 = 12;
 pub(crate) const WEBHOOK_BASE: Duration = Duration::from_secs(10);
 /// Longest pause of them.
 pub(crate) const WEBHOOK_CAP: Duration = Duration::from_secs(3 * 3_600);
-/// Longest exchange with a webhook.
-pub(crate) const WEBHOOK_LIMIT: Duration = Duration::from_secs(10);
 /// A webhook being told is not told by another replica for this long.
 pub(crate) const WEBHOOK_CLAIM: TimeDelta = TimeDelta::seconds(30);
 /// Webhooks told at once.
@@ -121,3 +121,7 @@ pub(crate) const BAKE_MAX: u32 = 7 * 24 * 3_600;
 pub(crate) const NAME_MAX: usize = 200;
 /// Longest `request_id` of a peer of the seeds that is sent back.
 pub(crate) const PEER_REQUEST_ID_MAX: usize = 256;
+/// Kinds of change of one operation that are told apart: with their namespaces some 25 KB of the question at each dispatch.
+pub(crate) const CHANGES_MAX: usize = 256;
+/// Clusters that rules show to whoever lists operations: one page of the registry.
+pub(crate) const RULED_CLUSTERS_MAX: u32 = 1_000;

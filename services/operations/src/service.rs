@@ -11,26 +11,24 @@ use roadstead_bus::{Bus, CallContext};
 use roadstead_contracts::message::RecordAudit;
 use roadstead_http_kit::Listener;
 use roadstead_http_kit::outgoing::Outgoing;
+use roadstead_http_kit::webhook::{SECRET_MIN, Webhooks};
 use roadstead_relay::{AgentStreams, MeshStreams};
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
 use roadstead_seal::Sealer;
-use roadstead_store::audit::AuditRelay;
+use roadstead_store::audit::{AuditRelay, Trail};
 use roadstead_store::{Opened, OutboxRelay};
 use roadstead_telemetry::Metrics;
 use roadstead_tunnel::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::app::{App, Caller, run_rollouts, run_webhooks};
+use crate::app::{App, run_rollouts, run_webhooks};
 use crate::dispatch::{Faults, Running, find, listen, renew};
 use crate::limits::ASK;
 use crate::store::Store;
 use crate::{NAME, Options, Stage};
-
-/// Shortest key of webhooks' signatures.
-const WEBHOOK_SECRET_MIN: usize = 32;
 
 /// What the process hands in.
 #[derive(Clone)]
@@ -150,15 +148,15 @@ async fn mesh(deps: &Deps) -> anyhow::Result<Mesh> {
     Ok((Arc::new(streams), Some((listener, tls))))
 }
 
-fn webhooks(settings: &Settings, one_process: bool) -> anyhow::Result<Option<Caller>> {
+fn webhooks(settings: &Settings, one_process: bool) -> anyhow::Result<Option<Webhooks>> {
     let Some(key) = &settings.operations.webhook_secret else { return Ok(None) };
     anyhow::ensure!(
-        key.expose().len() >= WEBHOOK_SECRET_MIN,
-        "operations.webhook_secret must have at least {WEBHOOK_SECRET_MIN} characters"
+        key.expose().len() >= SECRET_MIN,
+        "operations.webhook_secret must have at least {SECRET_MIN} characters"
     );
     let policy = Policy::of(one_process, &settings.outgoing.allow);
     let client = Outgoing::new(policy, []).context("failed to make the client of webhooks")?;
-    Ok(Some(Caller::new(client, key.clone())))
+    Ok(Some(Webhooks::new(client, key.clone())))
 }
 
 impl Service {
@@ -190,6 +188,12 @@ impl Service {
                 let context = CallContext::new(ASK, app.ids.uuid().to_string());
                 app.bus.call(&RecordAudit { records }, &context).await.map(drop)
             }
+        });
+        // Its records leave by the relay above.
+        let trail = Trail::new(self.deps.database.clone(), Arc::clone(&app.clock), app.ids.clone());
+        app.bus.report_forged(move |forged| {
+            let trail = trail.clone();
+            async move { trail.forged(&forged.queue, forged.count).await }
         });
         app.sealer.watch(tasks);
         // Leases are kept while carriers finish what they do.

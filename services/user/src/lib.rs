@@ -7,10 +7,12 @@
 pub mod app;
 mod bus;
 pub mod domain;
+mod export;
 mod http;
 pub mod keys;
 mod oidc;
 pub mod options;
+pub mod policy;
 mod service;
 pub mod store;
 

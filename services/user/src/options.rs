@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use roadstead_contracts::identity::Role;
 use roadstead_runtime::Secret;
-use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Leaked, Registration, Settings};
+use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Leaked, Registration, Settings, Strategy};
 
 use crate::domain::PasswordPolicy;
 
@@ -49,8 +49,12 @@ pub struct Options {
     pub bootstrap_token: Option<Secret>,
     /// Whether anyone may make an account.
     pub registration_open: bool,
+    /// Whether anyone may ask for an account, which an admin confirms.
+    pub registration_confirmed: bool,
     /// Roles of a new account.
     pub default_roles: BTreeSet<Role>,
+    /// What the permission words of roles are asked of.
+    pub authorization: AuthorizationOptions,
     /// Whether every account sees every cluster.
     pub dev: bool,
     /// Broker users of the seeds' peers, and the accounts they stand for.
@@ -67,10 +71,39 @@ pub struct Options {
     pub read_timeout: Duration,
     /// How the audit trail is kept.
     pub audit: roadstead_runtime::config::Audit,
+    /// Rights for a while.
+    pub access: AccessOptions,
     /// How long running requests may take after a stop signal.
     pub grace: Duration,
     /// Whether `/metrics` is served.
     pub metrics: bool,
+}
+
+/// What the permission words of roles are asked of.
+#[derive(Debug, Clone)]
+pub struct AuthorizationOptions {
+    /// What.
+    pub strategy: Strategy,
+    /// Casbin's model, when it is not the seed's.
+    pub casbin_model_file: Option<PathBuf>,
+    /// Casbin's lines beside the hub's own.
+    pub casbin_policy_file: Option<PathBuf>,
+}
+
+/// Rights that are asked for and given for a while.
+#[derive(Debug, Clone)]
+pub struct AccessOptions {
+    /// Longest time for which they are given.
+    pub longest: Duration,
+    /// How long a request can be decided on.
+    pub request_lifetime: Duration,
+}
+
+impl AccessOptions {
+    /// Longest time for which they are given, seconds.
+    pub fn seconds_max(&self) -> u32 {
+        u32::try_from(self.longest.as_secs()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Options {
@@ -103,7 +136,13 @@ impl Options {
             },
             bootstrap_token: settings.auth.bootstrap_token.clone(),
             registration_open: settings.user.registration == Registration::Open,
+            registration_confirmed: settings.user.registration == Registration::Confirmed,
             default_roles: [default_role(settings.user.default_role)].into(),
+            authorization: AuthorizationOptions {
+                strategy: settings.authorization.strategy,
+                casbin_model_file: settings.authorization.casbin_model_file.clone(),
+                casbin_policy_file: settings.authorization.casbin_policy_file.clone(),
+            },
             dev: settings.dev,
             queue_peers: settings.compat.queue_peers.clone(),
             login_per_minute: settings.rate_limit.enabled.then_some(settings.rate_limit.login_per_minute),
@@ -117,6 +156,10 @@ impl Options {
             body_limit: settings.server.body_limit.0,
             read_timeout: settings.server.read_timeout,
             audit: settings.audit.clone(),
+            access: AccessOptions {
+                longest: settings.access.max_duration,
+                request_lifetime: settings.access.request_lifetime,
+            },
             grace: settings.server.shutdown_grace,
             metrics: settings.metrics.enabled,
         }

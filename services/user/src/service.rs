@@ -11,6 +11,8 @@ use roadstead_auth::password::Hasher;
 use roadstead_bus::Bus;
 use roadstead_contracts::message::RecordAudit;
 use roadstead_http_kit::Listener;
+use roadstead_http_kit::outgoing::Outgoing;
+use roadstead_http_kit::webhook::{SECRET_MIN, Webhooks};
 use roadstead_kv::Kv;
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::outgoing::Policy;
@@ -20,11 +22,12 @@ use roadstead_store::audit::Trail;
 use roadstead_store::{Opened, OutboxRelay};
 use roadstead_telemetry::Metrics;
 
-use crate::app::{App, FirstStart, Parts};
+use crate::app::{App, Chat, FirstStart, Parts};
 use crate::domain::ProviderSettings;
 use crate::keys::Keys;
 use crate::oidc::Providers;
 use crate::options::Options;
+use crate::policy::{Keeper, Strategy};
 use crate::store::Store;
 use crate::{bus, http};
 
@@ -78,17 +81,25 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let keys = Arc::new(Keys::open(&options, deps.clock.now()).await?);
     check_root(store.as_ref(), &keys, &options).await?;
     let checkpoint_key = checkpoint_key(&keys, &options)?;
+    let sinks = crate::export::sinks(&options.audit).context("the audit trail cannot be exported")?;
     let outbox = OutboxRelay::new(deps.database.clone(), SharedClock::clone(&deps.clock));
     let listener = Listener { socket: roadstead_http_kit::bind(&options.host.to_string(), options.port)?, tls: None };
     let address = listener.address().context("the listener has no address")?;
     let policy = Policy::of(deps.settings.rabbitmq.url.is_none(), &deps.settings.outgoing.allow);
     let providers = ProviderSettings::all(&deps.settings).context("the identity providers cannot be used")?;
     let providers = Providers::new(providers, &policy, &deps.clock)?;
+    let chat = chat(&deps.settings, &policy)?;
     let sealer = Sealer::open(&deps.settings.seal, crate::NAME).context("failed to open the keys that seal secrets")?;
     roadstead_store::seal::guard(&deps.database, &sealer).await.context("the user database has other keys")?;
     sealer.watch(&deps.tasks);
+    let policy = Arc::new(Keeper::new(Arc::clone(&store), Strategy::of(&options.authorization), &deps.readiness));
+    policy.begin().await?;
+    if matches!(policy.strategy(), Strategy::NoAuth) {
+        tracing::warn!("authorization is off: everybody who logs in may do everything");
+    }
     let app = Arc::new(App::new(Parts {
         store,
+        policy,
         kv: Arc::clone(&deps.kv),
         keys,
         options,
@@ -100,9 +111,27 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
         outbox: outbox.clone(),
         trail: Trail::new(deps.database.clone(), SharedClock::clone(&deps.clock), deps.ids.clone()),
         checkpoint_key,
+        sinks,
         metrics: deps.metrics.clone(),
+        bus: deps.bus.clone(),
+        chat,
     }));
     Ok(Service { deps, app, outbox, address, listener: Mutex::new(Some(listener)) })
+}
+
+/// The chat that is told of requests for access. Its address is the settings' own: it is dialled wherever it is.
+fn chat(settings: &Settings, policy: &Policy) -> anyhow::Result<Option<Chat>> {
+    let (url, key) = match (&settings.access.webhook_url, &settings.access.webhook_secret) {
+        (None, _) => return Ok(None),
+        (Some(url), Some(key)) if key.expose().len() >= SECRET_MIN => (url.clone(), key.clone()),
+        (Some(_), _) => {
+            anyhow::bail!("access.webhook_url needs access.webhook_secret of at least {SECRET_MIN} characters")
+        }
+    };
+    let client = Outgoing::new(policy.clone(), [url.expose()]).context("failed to make the client of the chat")?;
+    let webhooks = Webhooks::new(client, key);
+    webhooks.vet(url.expose()).context("access.webhook_url cannot be used")?;
+    Ok(Some(Chat { webhooks, url }))
 }
 
 /// The key that signs the audit trail's checkpoints: the file that the settings name, or one that follows from the keys.
@@ -143,13 +172,21 @@ impl Service {
             async move { bus.emit(&event).await }
         });
         self.app.keys.watch(SharedClock::clone(clock), tasks);
+        self.app.policy.watch(tasks);
         self.app.keep_last_used(tasks);
         self.app.keep_pruning(tasks);
         self.app.keep_audit(tasks);
+        self.app.keep_access(tasks);
+        self.app.keep_exporting(tasks);
         let app = Arc::clone(&self.app);
         self.app.trail.start(tasks, move |records| {
             let app = Arc::clone(&app);
             async move { app.record_audit(&RecordAudit { records }).await.map(|_| ()) }
+        });
+        let app = Arc::clone(&self.app);
+        bus.report_forged(move |forged| {
+            let app = Arc::clone(&app);
+            async move { app.trail.forged(&forged.queue, forged.count).await }
         });
         bus::serve(&self.app, bus).await.context("failed to open the queue doors")?;
         http::serve(&self.deps, &self.app, listener).context("failed to serve the HTTP door")

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use roadstead_contracts::message::Request;
 use roadstead_contracts::{Code, Error};
+use roadstead_runtime::kill;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -108,6 +109,7 @@ impl Bus {
             return Err(crate::Error::Disconnected);
         }
         self.count(Count::Requested, R::KIND);
+        kill::point("bus.question_ready");
         let mut sending = pin!(self.inner.transport.publish(Destination::Queue(queue.to_owned()), message));
         let answer = tokio::select! {
             biased;
@@ -117,6 +119,7 @@ impl Bus {
                 waiter.answer().await?
             }
         };
+        kill::point("bus.answer_received");
         Ok(answer.body)
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use roadstead_contracts::event::Event;
+use roadstead_contracts::queue::EVENTS_EXCHANGE;
+use roadstead_runtime::kill;
 
 use crate::message::reason;
 use crate::meter::Count;
@@ -45,6 +47,7 @@ impl Bus {
         seal::seal(&self.inner.member.mesh_key, &to.signed(), &mut message);
         let sent = tokio::time::timeout(CONFIRM_MAX, self.inner.transport.publish(to, message)).await;
         let sent = sent.unwrap_or(Err(Error::Disconnected));
+        kill::point("bus.event_confirmed");
         self.count(if sent.is_ok() { Count::Emitted } else { Count::NotSent }, kind);
         sent
     }
@@ -113,6 +116,7 @@ impl Bus {
         let message = &delivery.message;
         if !seal::is_sealed(&self.inner.member.mesh_key, &events_destination(&message.kind), message) {
             self.count(Count::DeadLettered, reason::UNAUTHENTICATED);
+            self.inner.forged.add(EVENTS_EXCHANGE, 1);
             return delivery.dead_letter(reason::UNAUTHENTICATED);
         }
         let event = serde_json::from_slice::<Event>(&message.body).ok();
@@ -121,7 +125,10 @@ impl Bus {
             return delivery.dead_letter(reason::MALFORMED);
         };
         let kind = event.fact.routing_key();
-        match (handle(event).await, group) {
+        kill::point("bus.event_received");
+        let handled = handle(event).await;
+        kill::point("bus.event_handled");
+        match (handled, group) {
             (Ok(()), _) => {
                 self.count(Count::Received, kind);
                 delivery.ack();

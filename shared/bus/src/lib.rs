@@ -9,6 +9,8 @@
 mod call;
 mod error;
 mod events;
+mod forged;
+mod lookups;
 mod member;
 pub mod memory;
 mod message;
@@ -21,10 +23,14 @@ mod seal;
 mod serve;
 mod telemetry;
 mod transport;
+#[cfg(debug_assertions)]
+mod unruly;
 
 pub use call::{CALL_DEADLINE_MAX, CallContext};
 pub use error::{Error, Result};
 pub use events::Subscriber;
+pub use forged::Forged;
+pub use lookups::Lookups;
 pub use member::{Bus, Member, replica_queue};
 pub use message::{BODY_MAX, DELIVERIES_MAX, Message, header, reason};
 pub use meter::{Count, Counts, Meter};

@@ -12,6 +12,7 @@ use roadstead_contracts::ids::{MessageId, ReplicaId};
 use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
 use tokio::sync::watch;
 
+use crate::forged::Forgeries;
 use crate::message::header;
 use crate::meter::{Count, Meter};
 use crate::pending::Pending;
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) member: Member,
     pub(crate) pending: Arc<Pending>,
+    pub(crate) forged: Forgeries,
     reply_queue: watch::Sender<Option<Arc<str>>>,
     subscriptions: AtomicU32,
 }
@@ -71,10 +73,13 @@ impl fmt::Debug for Bus {
 impl Bus {
     /// Joins the bus. Inside a tokio runtime; nothing is waited for, see [`Bus::connected`].
     pub fn new(transport: Arc<dyn Transport>, member: Member) -> Self {
+        #[cfg(debug_assertions)]
+        let transport = crate::unruly::before(transport, &member);
         let inner = Arc::new(Inner {
             transport,
             member,
             pending: Arc::default(),
+            forged: Forgeries::default(),
             reply_queue: watch::channel(None).0,
             subscriptions: AtomicU32::new(0),
         });

@@ -5,11 +5,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
-use crate::Message;
+use crate::message::BODY_MAX;
+use crate::transport::Destination;
+use crate::{Bus, Error, Message, Result};
+
+/// How long something told to peers waits for them: a queue of theirs that nobody reads must not grow for ever.
+const TOLD_LIFE: Duration = Duration::from_secs(3_600);
 
 /// A peer's request.
 #[derive(Debug, Clone)]
@@ -89,5 +96,22 @@ impl PeerHandler {
 
     pub(crate) async fn run(&self, request: PeerRequest) -> PeerReply {
         (self.handle)(request).await
+    }
+}
+
+impl Bus {
+    /// Puts a body on a queue that peers read, as they put theirs there: JSON, durable, unsigned. Where no peer has declared
+    /// the queue nobody listens, and it is dropped.
+    pub async fn tell_peers(&self, queue: &'static str, body: &(impl Serialize + Sync)) -> Result<()> {
+        let body = serde_json::to_vec(body).map_err(|_| Error::Encode(queue))?;
+        if body.len() > BODY_MAX {
+            return Err(Error::TooLarge(body.len()));
+        }
+        let message =
+            Message { body: body.into(), persistent: true, expires_in: Some(TOLD_LIFE), ..Message::default() };
+        match self.inner.transport.publish(Destination::Queue(queue.to_owned()), message).await {
+            Ok(()) | Err(Error::Unroutable(_)) => Ok(()),
+            Err(fault) => Err(fault),
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadstead_contracts::{Code, Error};
+use roadstead_runtime::kill;
 use tokio::time::Instant;
 
 use crate::member::REPLIES_PREFIX;
@@ -103,11 +104,13 @@ impl Server {
             return self.dead_letter(delivery, reason::UNKNOWN_KIND);
         };
         let incoming = incoming(&delivery, left);
+        kill::point("bus.message_received");
         let body = std::mem::take(&mut delivery.message.body);
         let began = Instant::now();
         let handled = self.run(route, body.clone(), incoming, left).await;
         self.bus.inner.member.meter.handling_took(route.kind, began.elapsed());
         delivery.message.body = body;
+        kill::point("bus.message_handled");
         match handled {
             Some(Handled::Malformed) => {
                 let malformed = answer_body::<()>(route.kind, Err(Code::Internal.into()));
@@ -118,6 +121,7 @@ impl Server {
                 self.bus.count(Count::Handled, route.kind);
                 // Not answered because the broker is gone: it will deliver the message again, so leave it unsettled.
                 if self.answer(&delivery.message, &reply_to, left, answer).await {
+                    kill::point("bus.answer_sent");
                     delivery.ack();
                 }
             }
@@ -207,6 +211,9 @@ impl Server {
 
     fn dead_letter(&self, delivery: Delivery, why: &'static str) {
         self.bus.count(Count::DeadLettered, why);
+        if why == reason::UNAUTHENTICATED {
+            self.bus.inner.forged.add(&self.queue, 1);
+        }
         tracing::debug!("message dead-lettered from {}: {why}", self.queue);
         delivery.dead_letter(why);
     }

@@ -91,6 +91,35 @@ pub struct IdentityClaims {
     /// Who acts as `sub`, with the right to (`clusters:impersonate`). The roles are then what was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+    /// The one kind of request that it is good for: a rule gave more for that than the account's own roles give.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<RequestKind>,
+}
+
+/// A kind of request to the Kubernetes API, as the API server's authorization sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestKind {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`, ….
+    pub verb: String,
+    /// `pods`, `deployments.apps`, `pods/exec`; a path that is no resource begins with a slash; none: the paths that tell
+    /// what an API server serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The namespace that it names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+impl RequestKind {
+    /// Of a verb and a kind, in a namespace or in none.
+    pub fn of(verb: &str, kind: &str, namespace: Option<&str>) -> Self {
+        Self { verb: verb.to_owned(), kind: Some(kind.to_owned()), namespace: namespace.map(str::to_owned) }
+    }
+
+    /// What tells what an API server serves: everybody who may do anything there needs it.
+    pub fn discovery() -> Self {
+        Self { verb: "get".to_owned(), kind: None, namespace: None }
+    }
 }
 
 /// A control message inside the tunnel.

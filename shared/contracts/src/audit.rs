@@ -28,6 +28,9 @@ pub use text::{TEXT_MAX, Text};
 
 /// Details of one record.
 pub const DETAILS_MAX: usize = 16;
+/// Bytes of one record as JSON. Its texts are cut where they are made, so that the longest has some 26 KiB; a longer one is a
+/// fault of the program or a forgery, and is refused before anything is done: what cannot be written is not done.
+pub const RECORD_MAX: usize = 32 * 1024;
 /// Records of one message. The longest that can be made has some 26 KiB (26 texts of 256 characters of four bytes), so that
 /// these stay below a message's limit of 1 MiB whatever is in them; usual ones have 600 bytes.
 pub const BATCH_MAX: u32 = 32;
@@ -52,6 +55,8 @@ pub enum Ended {
     Refused,
     /// It went wrong; what was done is not known or nothing.
     Failed,
+    /// Somebody had it stopped before its end.
+    Cancelled,
 }
 
 /// How it ended, and why.
@@ -331,6 +336,12 @@ impl AuditRecord {
         }
     }
 
+    /// Its length as JSON, when that is more than [`RECORD_MAX`].
+    pub fn too_long(&self) -> Option<usize> {
+        let bytes = serde_json::to_vec(self).map_or(usize::MAX, |json| json.len());
+        (bytes > RECORD_MAX).then_some(bytes)
+    }
+
     /// Adds a detail; beyond [`DETAILS_MAX`] nothing is added.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -406,7 +417,11 @@ mod tests {
         for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"] {
             record.add(name, &longest);
         }
-        let bytes = serde_json::to_vec(&record).unwrap().len() * usize::try_from(BATCH_MAX).unwrap();
+        assert_eq!(record.too_long(), None, "what can be made fits");
+        record.actor.credential = Some(Credential { kind: "x".repeat(RECORD_MAX).into(), id: None });
+        assert!(record.too_long().is_some_and(|bytes| bytes > RECORD_MAX), "what was forged does not");
+        record.actor.credential = None;
+        let bytes = RECORD_MAX.min(serde_json::to_vec(&record).unwrap().len()) * usize::try_from(BATCH_MAX).unwrap();
         assert!(bytes < 1024 * 1024 - 16 * 1024, "{bytes}");
     }
 

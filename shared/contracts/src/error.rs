@@ -110,6 +110,10 @@ codes! {
     AuditUnavailable = 503 "audit_unavailable" "Audit unavailable";
     /// The agent answered with an error.
     AgentError = 502 "agent_error" "The agent answered with an error";
+    /// The agent's host has no Helm program.
+    HelmMissing = 502 "helm_missing" "No Helm at the agent";
+    /// The archive is not a chart, or holds what no chart may hold.
+    ChartRefused = 400 "chart_refused" "Chart refused";
     /// The agent is not connected.
     AgentOffline = 503 "agent_offline" "Agent not connected";
     /// The agent has as much work as it takes.

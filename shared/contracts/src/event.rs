@@ -40,6 +40,9 @@ pub enum Fact {
         /// The account.
         user_id: UserId,
     },
+    /// The rules of the policy changed: cached decisions about anybody are stale.
+    #[serde(rename = "policy.changed")]
+    PolicyChanged {},
     /// A session was ended.
     #[serde(rename = "user.session_revoked")]
     SessionRevoked {
@@ -117,6 +120,7 @@ impl Fact {
             Fact::UserCreated { .. } => "user.created",
             Fact::UserChanged { .. } => "user.changed",
             Fact::UserDeleted { .. } => "user.deleted",
+            Fact::PolicyChanged {} => "policy.changed",
             Fact::SessionRevoked { .. } => "user.session_revoked",
             Fact::ApiKeyRevoked { .. } => "user.api_key_revoked",
             Fact::ClusterCreated { .. } => "cluster.created",

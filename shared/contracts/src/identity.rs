@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Error, FieldError, Result};
 use crate::ids::{ApiKeyId, ClusterId, SessionId, UserId};
+use crate::policy::{Permissions, Rule};
 use crate::scope::Scope;
 
 /// A role of the hub, least first: the order is the order of power.
@@ -48,6 +49,12 @@ impl Role {
             Role::Operator => &["clusters:*", "operations:*", "*:read"],
             Role::Admin => &["*:*"],
         }
+    }
+
+    /// The most powerful role of whose actions each is covered.
+    pub fn covered(covers: impl Fn(Action) -> bool) -> Option<Role> {
+        let all = |role: Role| Action::ALL.iter().filter(|action| role.allows(**action)).all(|action| covers(*action));
+        Role::ALL.into_iter().rev().find(|role| all(*role))
     }
 
     /// Whether the role holds `resource:verb`.
@@ -114,6 +121,8 @@ actions! {
     SystemWrite = "system" "write";
     /// Read the audit trail. `*:read` does not cover it.
     AuditRead = "audit" "read";
+    /// Decide on what others ask for, for a while.
+    AccessApprove = "access" "approve";
 }
 
 /// Who can give what is missing.
@@ -175,14 +184,32 @@ pub struct Principal {
     /// What the credential is held to, below the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// Permission words that stand for those of the roles, where a strategy of the hub gives them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Permissions>,
+    /// The rules that concern the caller, at most [`crate::policy::RULES_OF_ONE_MAX`]. Asked by `roadstead-policy` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
 }
 
 impl Principal {
     /// Whether any role allows the action, and the credential's scope does not take it away. What it reaches is
-    /// [`Principal::can_see`].
+    /// [`Principal::can_see`]. Rules are not looked at: `roadstead_policy::decide` does, and asks this.
     pub fn allows(&self, action: Action) -> bool {
+        self.in_scope(action) && self.is_granted(action)
+    }
+
+    /// Whether the credential's scope covers the action.
+    pub fn in_scope(&self, action: Action) -> bool {
         self.scope.as_ref().is_none_or(|scope| scope.allows(action))
-            && self.roles.iter().any(|role| role.allows(action))
+    }
+
+    /// Whether the roles, or the words that stand for theirs, grant the action.
+    pub fn is_granted(&self, action: Action) -> bool {
+        match &self.permissions {
+            Some(words) => words.cover(action),
+            None => self.roles.iter().any(|role| role.allows(action)),
+        }
     }
 
     /// Whether the caller may act as somebody else at a cluster: an admin, with a credential that was given the word for it.
@@ -196,23 +223,28 @@ impl Principal {
         let (resource, verb) = action.words();
         let permission = format!("{resource}:{verb}");
         let held: Vec<&str> = self.roles.iter().map(|role| role.as_str()).collect();
-        let granting = self.roles.iter().find(|role| role.allows(action));
-        let in_scope = self.scope.as_ref().is_none_or(|scope| scope.allows(action));
-        let (reason, ask) = match granting {
-            Some(role) if in_scope => (format!("the role {} grants {permission}", role.as_str()), None),
-            Some(_) => (
+        let granted = self.is_granted(action);
+        let granting = self.roles.iter().find(|role| role.allows(action)).filter(|_| self.permissions.is_none());
+        let in_scope = self.in_scope(action);
+        let (reason, ask) = match (granted, granting) {
+            (true, Some(role)) if in_scope => (format!("the role {} grants {permission}", role.as_str()), None),
+            (true, None) if in_scope => (format!("the hub's policy grants {permission}"), None),
+            (true, _) => (
                 format!("the credential is held to permissions without {permission}"),
                 Some("whoever made the API key, or use one that is not held to less".to_owned()),
             ),
-            None if held.is_empty() => {
+            (false, _) if self.permissions.is_some() => {
+                (format!("{permission} is missing: the hub's policy does not grant it"), Some(ADMINS.to_owned()))
+            }
+            (false, _) if held.is_empty() => {
                 (format!("{permission} is missing: the account has no role"), Some(ADMINS.to_owned()))
             }
-            None => {
+            (false, _) => {
                 let roles = held.join(", ");
                 (format!("{permission} is missing: none of your roles ({roles}) grants it"), Some(ADMINS.to_owned()))
             }
         };
-        Decision { allowed: granting.is_some() && in_scope, permission, reason, ask }
+        Decision { allowed: granted && in_scope, permission, reason, ask }
     }
 
     /// The refusal of an action that is not allowed: which permission is missing, and whom to ask.
@@ -229,9 +261,13 @@ impl Principal {
 
     /// The roles as a cluster is told them: those held, none above what the scope covers.
     pub fn cluster_roles(&self) -> BTreeSet<Role> {
-        let Some(scope) = &self.scope else { return self.roles.clone() };
+        let held = match &self.permissions {
+            Some(words) => Role::covered(|action| words.cover(action)).into_iter().collect(),
+            None => self.roles.clone(),
+        };
+        let Some(scope) = &self.scope else { return held };
         let Some(highest) = scope.highest_role() else { return BTreeSet::new() };
-        self.roles.iter().map(|role| (*role).min(highest)).collect()
+        held.iter().map(|role| (*role).min(highest)).collect()
     }
 
     /// The most powerful role, viewer when there is none.
@@ -293,6 +329,8 @@ mod tests {
             reach: Reach::All,
             credential: CredentialKind::QueuePeer("peer".to_owned()),
             scope,
+            permissions: None,
+            rules: Vec::new(),
         }
     }
 

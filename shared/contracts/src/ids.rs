@@ -78,6 +78,10 @@ typed_ids! {
     OperationId;
     /// One change to many clusters.
     RolloutId;
+    /// A rule of the policy.
+    RuleId;
+    /// Somebody's question for more rights for a while.
+    AccessRequestId;
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod message;
 pub mod names;
 pub mod operation;
+pub mod policy;
 pub mod queue;
 pub mod scope;
 pub mod seed;

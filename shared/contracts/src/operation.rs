@@ -30,6 +30,10 @@ pub const RUN_EVENT_MAX: usize = 4 * 1024 * 1024;
 pub const BODY_MAX: usize = 8 * 1024 * 1024;
 /// Most objects in one operation.
 pub const OBJECTS_MAX: usize = 5_000;
+/// Name of the chart's archive in the body of a Helm install.
+pub const CHART_FILE: &str = "chart.tgz";
+/// Longest name of a Helm release.
+pub const RELEASE_MAX: usize = 53;
 /// The one field manager of every apply.
 pub const FIELD_MANAGER: &str = "roadstead";
 
@@ -132,12 +136,23 @@ pub enum OperationKind {
     Sync,
     /// What an earlier operation changed is put back.
     Undo,
+    /// A chart is installed, upgraded, rolled back or uninstalled. Never run twice by itself: charts have hooks.
+    Helm,
 }
 
 impl OperationKind {
     /// Every kind.
-    pub const ALL: [Self; 8] =
-        [Self::Apply, Self::Delete, Self::Scale, Self::Restart, Self::Rollback, Self::Exec, Self::Sync, Self::Undo];
+    pub const ALL: [Self; 9] = [
+        Self::Apply,
+        Self::Delete,
+        Self::Scale,
+        Self::Restart,
+        Self::Rollback,
+        Self::Exec,
+        Self::Sync,
+        Self::Undo,
+        Self::Helm,
+    ];
 
     /// The word.
     pub fn as_str(self) -> &'static str {
@@ -150,12 +165,13 @@ impl OperationKind {
             Self::Exec => "exec",
             Self::Sync => "sync",
             Self::Undo => "undo",
+            Self::Helm => "helm",
         }
     }
 
     /// Whether a second run after a crash does no harm.
     pub fn is_repeatable(self) -> bool {
-        !matches!(self, Self::Exec)
+        !matches!(self, Self::Exec | Self::Helm)
     }
 }
 
@@ -265,6 +281,51 @@ pub enum Work {
         #[serde(default)]
         force: bool,
     },
+    /// Has the Helm of the agent's host change a release. The body of an install is a bundle of files: [`CHART_FILE`], and
+    /// values in the order in which later ones win.
+    Helm {
+        /// What to do with it.
+        action: HelmAction,
+        /// Name of the release.
+        release: String,
+        /// Its namespace.
+        namespace: String,
+        /// To this revision, for a rollback; none = the one before.
+        #[serde(default)]
+        revision: Option<u32>,
+        /// Make the namespace when it is not there.
+        #[serde(default)]
+        create_namespace: bool,
+        /// Only say what an install would change.
+        #[serde(default)]
+        dry_run: bool,
+        /// Wait until everything is ready, or gone.
+        #[serde(default)]
+        wait: bool,
+    },
+}
+
+/// What is done with a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HelmAction {
+    /// Installed, or upgraded where it is there.
+    Install,
+    /// Taken back to an earlier revision.
+    Rollback,
+    /// Removed with everything of it.
+    Uninstall,
+}
+
+impl HelmAction {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Rollback => "rollback",
+            Self::Uninstall => "uninstall",
+        }
+    }
 }
 
 impl Work {
@@ -279,6 +340,7 @@ impl Work {
             Self::Exec { .. } => OperationKind::Exec,
             Self::Sync { .. } => OperationKind::Sync,
             Self::Undo { .. } => OperationKind::Undo,
+            Self::Helm { .. } => OperationKind::Helm,
         }
     }
 
@@ -286,7 +348,10 @@ impl Work {
     pub fn is_dry_run(&self) -> bool {
         matches!(
             self,
-            Self::Apply { dry_run: true, .. } | Self::Delete { dry_run: true, .. } | Self::Sync { correct: false, .. }
+            Self::Apply { dry_run: true, .. }
+                | Self::Delete { dry_run: true, .. }
+                | Self::Sync { correct: false, .. }
+                | Self::Helm { dry_run: true, .. }
         )
     }
 }

@@ -91,5 +91,8 @@ pub const ALL: [Queue; 11] = [
 /// The queues on which peers of the seeds may ask without a reply queue and without our signature.
 pub const OPEN_TO_PEERS: [Queue; 4] = [CLUSTER_AUTH, CLUSTER_NAMESPACE, CLUSTER_MANIFEST, CLUSTER_CANCELLATION];
 
+/// Where peers of the seeds read what was done to clusters. Theirs: they declare it, the hub only puts messages there.
+pub const CLUSTER_EVENTS: &str = "cluster_events";
+
 /// The topic exchange on which events fan out.
 pub const EVENTS_EXCHANGE: &str = "roadstead.events";

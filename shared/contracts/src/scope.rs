@@ -64,10 +64,7 @@ impl Scope {
     /// The most powerful role whose work on clusters the permissions cover: what the cluster's own RBAC is told. `None`
     /// when not even reading is covered.
     pub fn highest_role(&self) -> Option<Role> {
-        Role::ALL
-            .into_iter()
-            .rev()
-            .find(|role| Action::ALL.iter().filter(|action| role.allows(**action)).all(|action| self.allows(*action)))
+        Role::covered(|action| self.allows(action))
     }
 
     /// Checks what somebody wants to hold a key to, and brings ranges to one spelling.
@@ -97,7 +94,7 @@ impl Scope {
 }
 
 /// Whether a word is one of the permissions.
-fn is_permission(word: &str) -> bool {
+pub(crate) fn is_permission(word: &str) -> bool {
     PATTERNS.contains(&word)
         || word == IMPERSONATE
         || Action::ALL.iter().any(|action| {
@@ -107,7 +104,7 @@ fn is_permission(word: &str) -> bool {
 }
 
 /// As [`Role::allows`] reads its words: `*:read` never reaches users, the system or the audit trail.
-fn covers(permission: &str, action: Action) -> bool {
+pub(crate) fn covers(permission: &str, action: Action) -> bool {
     let (resource, verb) = action.words();
     permission.split_once(':').is_some_and(|(object, act)| {
         let object_matches =

@@ -26,12 +26,12 @@ use ipnet::IpNet;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::{Ids, SharedClock};
-use roadstead_telemetry::metrics::labels::{HttpAnswer, HttpRoute, QuotaClass};
-use roadstead_telemetry::{Metrics, TraceParent};
+use roadstead_telemetry::TraceParent;
 
 use crate::client::{self, RequestContext};
 use crate::failure::{self, ApiFailure, Pending};
-use crate::gate::Reached;
+use crate::gate::{Here, Reached};
+use crate::meter::HttpMetrics;
 use crate::rate::Limiter;
 use crate::{Authenticator, forward, path};
 
@@ -41,6 +41,8 @@ const HEADERS_MAX: usize = 96;
 const HEADER_BYTES_MAX: usize = 128 * 1024;
 /// Methods named to a client whose request names no path at all.
 const ALL_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// Stands for the route of a request that reached none.
+pub(crate) const UNMATCHED: &str = "unmatched";
 /// A page of ours loads nothing unless its handler says otherwise.
 const STRICT_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -78,45 +80,6 @@ impl Default for Limits {
     fn default() -> Self {
         // 1 MiB is the bus's message limit; 8 KiB is what common proxies take; 30 s is reliability row R21.
         Self { body: 1024 * 1024, uri: 8 * 1024, body_time: Duration::from_secs(30), long: LongBodies::default() }
-    }
-}
-
-/// Counts requests. Templates come from the route table, so the number of series is fixed (row L02).
-pub trait HttpMetrics: Send + Sync {
-    /// A request reached its route.
-    fn entered(&self, _method: &'static str, _template: &str) {}
-    /// It left it, however it ended.
-    fn left(&self, _method: &'static str, _template: &str) {}
-    /// A request was answered, or its client went away (status 499).
-    fn done(&self, _method: &'static str, _template: &str, _status: u16, _elapsed: Duration) {}
-    /// A request was refused because its quota is used up.
-    fn limited(&self, _class: &'static str) {}
-}
-
-/// Counts nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoMetrics;
-
-impl HttpMetrics for NoMetrics {}
-
-impl HttpMetrics for Metrics {
-    fn entered(&self, method: &'static str, template: &str) {
-        self.http_requests_in_flight.get_or_create(&HttpRoute { method, endpoint: template.to_owned() }).inc();
-    }
-
-    fn left(&self, method: &'static str, template: &str) {
-        self.http_requests_in_flight.get_or_create(&HttpRoute { method, endpoint: template.to_owned() }).dec();
-    }
-
-    fn done(&self, method: &'static str, template: &str, status: u16, elapsed: Duration) {
-        let endpoint = template.to_owned();
-        let answer = HttpAnswer { method, endpoint: endpoint.clone(), status_code: status };
-        self.http_requests.get_or_create(&answer).inc();
-        self.http_request_duration.get_or_create(&HttpRoute { method, endpoint }).observe(elapsed.as_secs_f64());
-    }
-
-    fn limited(&self, class: &'static str) {
-        self.rate_limited.get_or_create(&QuotaClass { class }).inc();
     }
 }
 
@@ -205,14 +168,13 @@ where
                     let response = finish(response, under_v1, &request_id);
                     let reached =
                         response.request().extensions().get::<Reached>().map(|reached| Arc::clone(&reached.0));
-                    let template = reached.as_ref().map_or("unmatched", |here| here.template.as_str());
-                    watch.done(template, response.status(), &request_id);
+                    watch.done(reached.as_deref(), response.status(), &request_id);
                     Ok(response)
                 }
                 Err(fault) => {
                     let (head, body) = fault.as_response_error().error_response().into_parts();
                     let (head, body) = finish_parts(head, body, under_v1, &request_id);
-                    watch.done("unmatched", head.status(), &request_id);
+                    watch.done(None, head.status(), &request_id);
                     Err(Finished(RefCell::new(Some(head.set_body(body)))).into())
                 }
             }
@@ -424,11 +386,15 @@ impl Watch {
     }
 
     /// One line by template, never the path: paths carry join tokens and people's names (row L02).
-    fn done(&mut self, template: &str, status: StatusCode, request_id: &str) {
+    fn done(&mut self, reached: Option<&Here>, status: StatusCode, request_id: &str) {
         self.open = false;
         let elapsed = self.began.elapsed();
         let (method, status) = (self.method, status.as_u16());
-        self.metrics.done(method, template, status, elapsed);
+        match reached {
+            Some(here) => here.meter(method).done(status, elapsed),
+            None => self.metrics.route(method, UNMATCHED).done(status, elapsed),
+        }
+        let template = reached.map_or(UNMATCHED, |here| here.template.as_str());
         let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         if matches!(template, "/healthz" | "/readyz" | "/metrics" | "/api/v1/health" | "/api/v1/metrics") {
             tracing::debug!(method, route = template, status, duration_ms, request_id, "{method} {template} {status}");
@@ -442,7 +408,7 @@ impl Drop for Watch {
     fn drop(&mut self) {
         if self.open {
             // 499: the client closed the request (nginx' number; there is no registered one).
-            self.metrics.done(self.method, "unmatched", 499, self.began.elapsed());
+            self.metrics.route(self.method, UNMATCHED).done(499, self.began.elapsed());
         }
     }
 }

@@ -1,19 +1,19 @@
 //! What stands before a route's handler: the quota and the right to call it. The row of the route table decides, so no
 //! handler can forget it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, ResponseError};
-use roadstead_contracts::message::CredentialProof;
 use roadstead_contracts::{Code, Error, Result};
 
 use crate::audit::{self, Auditor, Word};
 use crate::credential::{self, Caller, Credential};
 use crate::frame::method_label;
-use crate::rate::{RateClass, RateHeaders};
+use crate::meter::RouteMetrics;
+use crate::rate::{Counted, RateClass, RateHeaders};
 use crate::{Access, ApiFailure, Front, RequestContext};
 
 /// Count of failed credentials from one address; sized as the seeds' class.
@@ -28,6 +28,22 @@ pub(crate) struct Here {
     /// Where its records go, and what they call it; nothing for a route that changes nothing.
     pub(crate) auditor: Option<Arc<dyn Auditor>>,
     pub(crate) word: Option<Word>,
+    pub(crate) meters: Meters,
+}
+
+/// Counters of a route: its own method's, and those of HEAD where it is GET.
+#[derive(Default)]
+pub(crate) struct Meters {
+    own: OnceLock<Arc<dyn RouteMetrics>>,
+    head: OnceLock<Arc<dyn RouteMetrics>>,
+}
+
+impl Here {
+    /// The counters for a request by this method.
+    pub(crate) fn meter(&self, method: &'static str) -> &dyn RouteMetrics {
+        let kept = if method == "HEAD" { &self.meters.head } else { &self.meters.own };
+        kept.get_or_init(|| self.front.metrics.route(method, &self.template)).as_ref()
+    }
 }
 
 /// The route a request reached: the frame counts and logs it by this. Asking the router again would match every route
@@ -76,14 +92,14 @@ struct Flight {
 impl Flight {
     fn enter(here: &Arc<Here>, request: &ServiceRequest) -> Self {
         let method = method_label(request.method());
-        here.front.metrics.entered(method, &here.template);
+        here.meter(method).entered();
         Self { here: Arc::clone(here), method }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.here.front.metrics.left(self.method, &self.here.template);
+        self.here.meter(self.method).left();
     }
 }
 
@@ -95,7 +111,7 @@ async fn judge(
 ) -> (Option<RateHeaders>, Result<()>) {
     let context = request.extensions().get::<RequestContext>().cloned();
     let Some(context) = context else { return (None, Err(Error::of(Code::Internal))) };
-    let address = context.client.to_string();
+    let address = Counted::Address(context.client);
     let forwarded = front.is_forwarded(request);
     let of_browser = credential::of_browser(request.headers(), forwarded);
     if of_browser.is_some()
@@ -111,33 +127,35 @@ async fn judge(
         None => credential::read(request.headers(), request.path()),
     };
     let needed = match access {
-        Access::Public => return open(front, class, &address).await,
-        Access::Optional if !is_shown => return open(front, class, &address).await,
+        Access::Public => return open(front, class, address).await,
+        Access::Optional if !is_shown => return open(front, class, address).await,
         Access::Delegated => {
             // Only to count a known caller by its credential; the service behind judges the credential itself.
-            let caller = if is_shown { known(front, &context, &address, request, &shown).await.ok() } else { None };
-            return open(front, class, &caller.map_or(address, |caller| caller_key(&caller))).await;
+            let caller = if is_shown { known(front, &context, address, request, &shown).await.ok() } else { None };
+            let whose = caller.as_ref().map_or(address, |caller| Counted::Credential(&caller.proof));
+            return open(front, class, whose).await;
         }
         Access::Authenticated | Access::Optional => None,
         Access::Action(action) => Some(action),
     };
-    let caller = match known(front, &context, &address, request, &shown).await {
+    let caller = match known(front, &context, address, request, &shown).await {
         Ok(caller) => caller,
         Err((headers, error)) => return (headers, Err(error)),
     };
-    let headers = front.limiter.take(class, &caller_key(&caller)).await;
+    let headers = front.limiter.take(class, Counted::Credential(&caller.proof)).await;
     if let Some(Err(over)) = headers.map(|headers| headers.verdict()) {
         return (headers, Err(over));
     }
-    let refusal =
-        needed.filter(|action| !caller.principal.allows(*action)).map(|action| caller.principal.refusal(action));
+    // What it is about is known to the handler: here counts whether there is anything for which it may be done.
+    let verdict = needed.map(|action| roadstead_policy::gate(&caller.principal, action, front.clock.now()));
+    let refusal = verdict.and_then(|verdict| verdict.check(&caller.principal).err());
     // Before the refusal: its record names the caller.
     request.extensions_mut().insert(caller);
     (headers, refusal.map_or(Ok(()), Err))
 }
 
-async fn open(front: &Front, class: RateClass, key: &str) -> (Option<RateHeaders>, Result<()>) {
-    let headers = front.limiter.take(class, key).await;
+async fn open(front: &Front, class: RateClass, whose: Counted<'_>) -> (Option<RateHeaders>, Result<()>) {
+    let headers = front.limiter.take(class, whose).await;
     (headers, headers.map_or(Ok(()), |headers| headers.verdict()))
 }
 
@@ -146,7 +164,7 @@ async fn open(front: &Front, class: RateClass, key: &str) -> (Option<RateHeaders
 async fn known(
     front: &Front,
     context: &RequestContext,
-    address: &str,
+    address: Counted<'_>,
     request: &ServiceRequest,
     shown: &Result<Credential>,
 ) -> std::result::Result<Caller, (Option<RateHeaders>, Error)> {
@@ -181,14 +199,5 @@ async fn known(
             };
             Err((headers, error))
         }
-    }
-}
-
-/// What a caller's requests are counted under: the credential, not the address it came from.
-fn caller_key(caller: &Caller) -> String {
-    match caller.proof.as_ref() {
-        CredentialProof::ApiKey { id, .. } => format!("k{id}"),
-        CredentialProof::LegacyApiKey { digest } => format!("l{digest}"),
-        CredentialProof::Session { session_id, .. } => format!("s{session_id}"),
     }
 }

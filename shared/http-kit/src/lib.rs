@@ -14,6 +14,7 @@ mod failure;
 pub mod forward;
 mod frame;
 mod gate;
+mod meter;
 pub mod outgoing;
 mod path;
 pub mod probes;
@@ -23,13 +24,18 @@ mod routes;
 mod screen;
 mod serve;
 pub mod tls;
+pub mod webhook;
+
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 
 pub use audit::{Auditor, Word};
 pub use body::{Body, Json, OptionalJson};
 pub use client::RequestContext;
 pub use credential::{Authenticator, Caller, Credential};
 pub use failure::{ApiFailure, ApiResult};
-pub use frame::{Frame, Front, HttpMetrics, Limits, LongBodies, NoMetrics};
+pub use frame::{Frame, Front, Limits, LongBodies};
+pub use meter::{HttpMetrics, NoMetrics, RouteMetrics};
 pub use query::QueryPairs;
 pub use rate::{Limiter, Quotas, RateClass, RateSettings, Taken};
 pub use routes::{Access, RouteRow, Routes};

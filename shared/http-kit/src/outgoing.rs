@@ -84,9 +84,22 @@ impl Resolve for Resolver {
 impl Outgoing {
     /// A client under a policy. The hosts of `trusted` URLs come from the settings and are dialled wherever they are.
     pub fn new<'a>(policy: Policy, trusted: impl IntoIterator<Item = &'a str>) -> reqwest::Result<Self> {
+        Self::trusting(policy, trusted, None)
+    }
+
+    /// The same, with the authorities of a PEM text instead of the system's.
+    pub fn trusting<'a>(
+        policy: Policy,
+        trusted: impl IntoIterator<Item = &'a str>,
+        authorities: Option<&str>,
+    ) -> reqwest::Result<Self> {
         let hosts = trusted.into_iter().filter_map(|url| Some(Url::parse(url).ok()?.host_str()?.to_ascii_lowercase()));
         let guard = Arc::new(Guard { policy, trusted: hosts.collect() });
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        if let Some(pem) = authorities {
+            builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes())?);
+        }
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT)

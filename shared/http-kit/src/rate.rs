@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,14 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use roadstead_contracts::message::CredentialProof;
 use roadstead_contracts::{Code, Error, Result};
 
 /// Every class counts over a minute, as the seeds' limits are written.
 const PERIOD: Duration = Duration::from_secs(60);
 /// Forget idle keys after so many counts.
 const SWEEP_EVERY: u32 = 4_096;
-/// Most keys a process counts apart (16 bytes each); beyond it new callers share one count until a sweep.
+/// Most keys a process counts apart (16 bytes each), as of the last sweep; beyond it callers share one count until a sweep.
 const KEYS_MAX: usize = 200_000;
 /// Most keys remembered as refused just now.
 const REFUSED_MAX: usize = 10_000;
@@ -57,6 +59,38 @@ pub struct RateSettings {
 impl Default for RateSettings {
     fn default() -> Self {
         Self { enabled: true, seed: 60, api: 1_200, login: 10 }
+    }
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Counted<'a> {
+    /// Everybody behind an address.
+    Address(IpAddr),
+    /// The credential, not the address it came from; a key also while two secrets of it are good.
+    Credential(&'a CredentialProof),
+}
+
+impl Hash for Counted<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Address(address) => (b'a', address).hash(state),
+            Self::Credential(CredentialProof::ApiKey { id, .. }) => (b'k', id).hash(state),
+            Self::Credential(CredentialProof::LegacyApiKey { digest }) => (b'l', digest).hash(state),
+            Self::Credential(CredentialProof::Session { session_id, .. }) => (b's', session_id).hash(state),
+        }
+    }
+}
+
+/// As the shared count knows it.
+impl fmt::Display for Counted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Credential(CredentialProof::ApiKey { id, .. }) => write!(f, "k{id}"),
+            Self::Credential(CredentialProof::LegacyApiKey { digest }) => write!(f, "l{digest}"),
+            Self::Credential(CredentialProof::Session { session_id, .. }) => write!(f, "s{session_id}"),
+        }
     }
 }
 
@@ -104,7 +138,7 @@ mod by_limit {
     use std::collections::HashMap;
     use std::sync::{Arc, PoisonError, RwLock};
 
-    use super::{AtomicU32, Keyed};
+    use super::{AtomicBool, AtomicU32, Keyed};
 
     #[derive(Default)]
     pub(super) struct ByLimit(RwLock<HashMap<u32, Arc<Local>>>);
@@ -112,6 +146,8 @@ mod by_limit {
     pub(super) struct Local {
         pub(super) keyed: Keyed,
         pub(super) counted: AtomicU32,
+        /// As of the last sweep there were too many keys.
+        pub(super) full: AtomicBool,
     }
 
     impl ByLimit {
@@ -120,8 +156,9 @@ mod by_limit {
                 return Arc::clone(found);
             }
             let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            let made =
-                map.entry(limit).or_insert_with(|| Arc::new(Local { keyed: make(), counted: AtomicU32::new(0) }));
+            let made = map.entry(limit).or_insert_with(|| {
+                Arc::new(Local { keyed: make(), counted: AtomicU32::new(0), full: AtomicBool::new(false) })
+            });
             Arc::clone(made)
         }
     }
@@ -155,31 +192,31 @@ impl Limiter {
     }
 
     /// Counts one request. The headers to answer with are in the error's response too: see [`RateHeaders`].
-    pub(crate) async fn take(&self, class: RateClass, key: &str) -> Option<RateHeaders> {
+    pub(crate) async fn take(&self, class: RateClass, whose: Counted<'_>) -> Option<RateHeaders> {
         let (name, limit) = self.quota(class)?;
-        let key = format!("{name}:{key}");
-        let local = self.take_local(&key, limit);
+        let hash = self.hasher.hash_one((name, whose));
+        let local = self.take_local(hash, limit);
         let taken = match (&self.shared, local.allowed) {
-            (Some(shared), true) => shared.take(&key, limit, PERIOD).await.unwrap_or(local),
+            (Some(shared), true) => shared.take(&format!("{name}:{whose}"), limit, PERIOD).await.unwrap_or(local),
             _ => local,
         };
         if !taken.allowed {
-            self.remember(&key, taken.retry_after);
+            self.remember(hash, taken.retry_after);
         }
         Some(RateHeaders { name, limit, taken })
     }
 
     /// The refusal, when this process' count under `key` is used up; takes nothing.
-    pub(crate) fn peek(&self, class: RateClass, key: &str) -> Option<RateHeaders> {
+    pub(crate) fn peek(&self, class: RateClass, whose: Counted<'_>) -> Option<RateHeaders> {
         let (name, limit) = self.quota(class)?;
-        let hash = self.hasher.hash_one(format!("{name}:{key}"));
+        let hash = self.hasher.hash_one((name, whose));
         let until = self.refused.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).copied()?;
         let retry_after = until.checked_duration_since(Instant::now())?;
         let taken = Taken { allowed: false, remaining: 0, reset_after: PERIOD, retry_after };
         Some(RateHeaders { name, limit, taken })
     }
 
-    fn remember(&self, key: &str, retry_after: Duration) {
+    fn remember(&self, hash: u64, retry_after: Duration) {
         let now = Instant::now();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() >= REFUSED_MAX {
@@ -187,11 +224,11 @@ impl Limiter {
         }
         // Still full: the count itself goes on refusing, only the short cut is missing.
         if refused.len() < REFUSED_MAX {
-            refused.insert(self.hasher.hash_one(key), now + retry_after);
+            refused.insert(hash, now + retry_after);
         }
     }
 
-    fn take_local(&self, key: &str, limit: u32) -> Taken {
+    fn take_local(&self, hash: u64, limit: u32) -> Taken {
         let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
         let local = self.local.get(limit.get(), || {
             let quota = Quota::per_minute(limit).allow_burst(limit);
@@ -199,11 +236,10 @@ impl Limiter {
         });
         if local.counted.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
             local.keyed.retain_recent();
+            // Counting the keys takes every lock of the map, so it is done with the sweep.
+            local.full.store(local.keyed.len() > KEYS_MAX, Ordering::Relaxed);
         }
-        let mut hash = self.hasher.hash_one(key);
-        if local.keyed.len() > KEYS_MAX {
-            hash = 0;
-        }
+        let hash = if local.full.load(Ordering::Relaxed) { 0 } else { hash };
         let each = PERIOD / limit.get();
         match local.keyed.check_key(&hash) {
             Ok(state) => {
@@ -273,24 +309,38 @@ mod tests {
     async fn the_quota_ends_and_says_so() {
         for shared in [None, Some(Arc::new(Away) as Arc<dyn Quotas>)] {
             let limiter = Limiter::new(RateSettings { seed: 3, ..RateSettings::default() }, shared);
+            let [one, two] = [1, 2].map(|last| Counted::Address(IpAddr::from([192, 0, 2, last])));
             for left in [2, 1, 0] {
-                let headers = limiter.take(RateClass::Seed, "one").await.unwrap();
+                let headers = limiter.take(RateClass::Seed, one).await.unwrap();
                 assert!(headers.verdict().is_ok());
                 assert_eq!(headers.taken.remaining, left);
             }
-            let refused = limiter.take(RateClass::Seed, "one").await.unwrap().verdict().unwrap_err();
+            let refused = limiter.take(RateClass::Seed, one).await.unwrap().verdict().unwrap_err();
             assert_eq!(refused.detail, "Rate limit exceeded. Maximum 3 requests per 60 seconds.");
             assert!((1..=20).contains(&refused.retry_after.unwrap()));
-            assert!(limiter.take(RateClass::Seed, "two").await.unwrap().verdict().is_ok());
-            assert!(limiter.take(RateClass::Own("seed-too", 3), "one").await.unwrap().verdict().is_ok());
+            assert!(limiter.take(RateClass::Seed, two).await.unwrap().verdict().is_ok());
+            assert!(limiter.take(RateClass::Own("seed-too", 3), one).await.unwrap().verdict().is_ok());
         }
     }
 
     #[actix_web::test]
+    async fn too_many_callers_share_one_count_until_a_sweep() {
+        let limiter = Limiter::new(RateSettings { api: 1_000_000_000, ..RateSettings::default() }, None);
+        let callers = u32::try_from(KEYS_MAX).unwrap() + 2 * SWEEP_EVERY;
+        for number in 0..callers {
+            limiter.take(RateClass::Api, Counted::Address(IpAddr::from(number.to_be_bytes()))).await.unwrap();
+        }
+        let most = KEYS_MAX + SWEEP_EVERY as usize + 1;
+        let kept = limiter.local.get(1_000_000_000, || unreachable!()).keyed.len();
+        assert!(kept <= most, "{kept}");
+    }
+
+    #[actix_web::test]
     async fn free_and_disabled_are_not_counted() {
+        let one = Counted::Address(IpAddr::from([192, 0, 2, 1]));
         let limiter = Limiter::new(RateSettings::default(), None);
-        assert!(limiter.take(RateClass::Free, "one").await.is_none());
+        assert!(limiter.take(RateClass::Free, one).await.is_none());
         let limiter = Limiter::new(RateSettings { enabled: false, ..RateSettings::default() }, None);
-        assert!(limiter.take(RateClass::Seed, "one").await.is_none());
+        assert!(limiter.take(RateClass::Seed, one).await.is_none());
     }
 }

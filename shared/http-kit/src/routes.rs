@@ -13,7 +13,7 @@ use roadstead_contracts::Code;
 use roadstead_contracts::identity::Action;
 
 use crate::audit::Auditor;
-use crate::gate::{self, Here};
+use crate::gate::{self, Here, Meters};
 use crate::rate::RateClass;
 use crate::{ApiFailure, Front};
 
@@ -87,6 +87,7 @@ impl Routes {
             class,
             auditor: self.auditor.clone().filter(|_| word.is_some()),
             word,
+            meters: Meters::default(),
         });
         let pass = move |request: ServiceRequest, next: Next<BoxBody>| gate::pass(Arc::clone(&here), request, next);
         let matched = method.clone();

@@ -17,6 +17,7 @@ use roadstead_contracts::{Code, Error};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::frame::UNMATCHED;
 use crate::{Front, failure};
 
 /// The parser's empty refusals are some 120 bytes; anything longer is an answer of ours.
@@ -139,7 +140,7 @@ impl<S> Screen<S> {
 fn refusal(code: Code, front: &Front) -> Vec<u8> {
     let request_id = front.ids.uuid().to_string();
     let (status, body) = failure::render(&Error::of(code), false, &request_id);
-    front.metrics.done("OTHER", "unmatched", status.as_u16(), Duration::ZERO);
+    front.metrics.route("OTHER", UNMATCHED).done(status.as_u16(), Duration::ZERO);
     tracing::debug!(request_id, status = status.as_u16(), "a request that could not be read was refused: {code}");
     let reason = StatusCode::canonical_reason(&status).unwrap_or_default();
     let mut text = format!(

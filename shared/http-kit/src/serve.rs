@@ -38,10 +38,13 @@ impl Listener {
     }
 }
 
-/// Binds a socket. Port 0 takes any free one.
+/// Binds a socket. Port 0 takes any free one. Who connects and goes without a word is noticed.
 pub fn bind(host: &str, port: u16) -> io::Result<TcpListener> {
-    TcpListener::bind((host, port))
-        .map_err(|fault| io::Error::new(fault.kind(), format!("failed to listen on {host}:{port}: {fault}")))
+    let bound = TcpListener::bind((host, port)).and_then(|listener| {
+        roadstead_runtime::sockets::keep_alive(&listener)?;
+        Ok(listener)
+    });
+    bound.map_err(|fault| io::Error::new(fault.kind(), format!("failed to listen on {host}:{port}: {fault}")))
 }
 
 /// How a door is served.

@@ -38,6 +38,9 @@ pub enum Error {
     /// The configured address is not one.
     #[error("the redis URL is not valid")]
     Address,
+    /// TLS was asked for, and the address has none or a certificate cannot be used.
+    #[error("the redis URL must begin with rediss:// and the certificates must be PEM where TLS is asked for")]
+    Tls,
 }
 
 /// A store of small values. Keys are namespaced by their users: `rate:`, `cache:`.

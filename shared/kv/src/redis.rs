@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_redis::redis::{Cmd, FromRedisValue, RedisError, Script, cmd};
-use deadpool_redis::{Config, Connection, Pool, PoolConfig, Runtime, Timeouts};
+use deadpool_redis::redis::{Client, ClientTlsConfig, Cmd, FromRedisValue, RedisError, Script, TlsCertificates, cmd};
+use deadpool_redis::{Connection, Manager, Pool, Runtime, Timeouts};
 use roadstead_runtime::Secret;
+use roadstead_runtime::client_tls::{ClientTls, explain};
 
 use crate::quota::{Quota, Taken, outcome};
 use crate::{Error, Kv, Result, check};
@@ -58,16 +59,30 @@ impl RedisKv {
 
     /// The same with a pool of another size.
     pub fn with_connections(url: &Secret, connections: usize) -> Result<Self> {
-        let mut config = Config::from_url(url.expose());
-        let timeouts = Timeouts { wait: Some(TIMEOUT), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
-        config.pool = Some(PoolConfig { timeouts, ..PoolConfig::new(connections.max(1)) });
+        Self::with_tls(url, ClientTls::default(), connections)
+    }
+
+    /// At `rediss://…`: with whom to trust and what to show. Anything that is set refuses an address without TLS.
+    pub fn with_tls(url: &Secret, tls: ClientTls, connections: usize) -> Result<Self> {
         // The parser's own message may quote the URL, password and all.
-        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(|_| Error::Address)?;
+        let client = if tls.is_set() {
+            Client::build_with_tls(url.expose(), certificates(tls)).map_err(|_| Error::Tls)?
+        } else {
+            Client::open(url.expose()).map_err(|_| Error::Address)?
+        };
+        let manager = Manager::new(client.get_connection_info().clone()).map_err(|_| Error::Address)?;
+        let timeouts = Timeouts { wait: Some(TIMEOUT), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
+        let pool = Pool::builder(manager)
+            .max_size(connections.max(1))
+            .timeouts(timeouts)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| Error::Address)?;
         Ok(Self { pool, take: Script::new(TAKE) })
     }
 
     async fn connection(&self) -> Result<Connection> {
-        self.pool.get().await.map_err(|fault| Error::Unavailable(fault.to_string()))
+        self.pool.get().await.map_err(|fault| unavailable(&fault))
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T> {
@@ -76,9 +91,25 @@ impl RedisKv {
     }
 }
 
+fn certificates(tls: ClientTls) -> TlsCertificates {
+    let client_tls = tls.identity.map(|identity| ClientTlsConfig {
+        client_cert: identity.chain_pem.into_bytes(),
+        client_key: identity.key_pem.expose().as_bytes().to_vec(),
+    });
+    TlsCertificates { client_tls, root_cert: tls.ca_pem.map(String::into_bytes) }
+}
+
+fn unavailable(fault: &dyn std::error::Error) -> Error {
+    let text = fault.to_string();
+    Error::Unavailable(match explain(&text) {
+        Some(why) => format!("no TLS with Redis: {why}"),
+        None => text,
+    })
+}
+
 async fn within<T>(asked: impl Future<Output = std::result::Result<T, RedisError>>) -> Result<T> {
     match tokio::time::timeout(TIMEOUT, asked).await {
-        Ok(answer) => answer.map_err(|fault| Error::Unavailable(fault.to_string())),
+        Ok(answer) => answer.map_err(|fault| unavailable(&fault)),
         Err(_) => Err(Error::Unavailable("no answer in time".to_owned())),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_runtime::Tasks;
+use roadstead_runtime::sockets::keep_alive;
 use roadstead_tunnel::transport::Framed;
 use roadstead_tunnel::{Event, Options, Role, Stream, start};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +28,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(tls.server);
+    // A listener that refuses the option serves all the same: the tunnel's own pings notice who is gone.
+    let _ = keep_alive(&listener);
     let stopping = tasks.stopping();
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {

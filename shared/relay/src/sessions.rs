@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::sockets::keep_alive;
 use roadstead_runtime::{Ids, Tasks};
 use roadstead_tunnel::transport::Framed;
 use roadstead_tunnel::{Options, Role, Session, start};
@@ -83,6 +84,7 @@ impl Sessions {
     async fn dial(&self, address: &str) -> std::io::Result<Session> {
         let socket = TcpStream::connect(address).await?;
         socket.set_nodelay(true)?;
+        keep_alive(&socket)?;
         let socket = self.tls.connect(MeshTls::member_name(), socket).await?;
         // Replicas open no streams: what would come in is dropped with the receiver and so refused.
         let (session, _) = start(Framed::new(socket), Role::Hub, Options::jittered(&self.ids), &self.tasks);

@@ -15,7 +15,7 @@ use roadstead_contracts::agent::VerbAnswer;
 use roadstead_contracts::message::{BodyStagePlace, LocateBodyStage};
 use roadstead_contracts::operation::BODY_MAX;
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_runtime::{Ids, SharedClock, Tasks};
+use roadstead_runtime::{Ids, SharedClock, Tasks, kill};
 use roadstead_tunnel::{Class, Stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -138,6 +138,7 @@ impl MeshStage {
             // A refusal may come before the last byte is taken: the answer is read whatever became of the writing.
             let _ = stream.write_all(body).await;
             stream.finish();
+            kill::point("stage.body_sent");
             let mut line = Vec::new();
             (&mut stream).take(ANSWER_MAX).read_to_end(&mut line).await.map_err(|_| lost())?;
             match serde_json::from_slice(&line).map_err(|_| lost())? {

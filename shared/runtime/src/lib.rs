@@ -4,18 +4,23 @@
 //!
 //! Not for anything that knows a protocol. Read [`tasks`] first: it says what happens on a stop signal.
 
+pub mod client_tls;
 mod clock;
 pub mod config;
 mod crypto;
+mod descriptors;
 mod ids;
+pub mod kill;
 pub mod outgoing;
 mod readiness;
 pub mod retry;
 mod secret;
+pub mod sockets;
 pub mod tasks;
 
 pub use clock::{Clock, ManualClock, SharedClock, SystemClock};
 pub use crypto::install_crypto;
+pub use descriptors::{LEAST_FOR_A_HUB, LEAST_FOR_AN_AGENT, raise_descriptor_limit};
 pub use ids::Ids;
 pub use readiness::{PartState, Readiness, ReadyPart};
 pub use secret::Secret;

@@ -16,7 +16,7 @@ use sqlx::Transaction;
 
 pub use trail::{Deed, Trail};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::open::Opened;
 use crate::relay::{PostDatabase, Posted, Relay, Statements, post, post_alone, statements};
 
@@ -36,12 +36,19 @@ pub type AuditRelay = Relay<AuditRecord>;
 
 /// Puts a record into the transaction.
 pub async fn write<DB: PostDatabase>(tx: &mut Transaction<'static, DB>, record: &AuditRecord) -> Result<()> {
+    check(record)?;
     post(tx, record).await
 }
 
 /// Writes a record by itself: an intent, or the outcome of something that changed nothing here (a refusal).
 pub async fn write_alone(opened: &Opened, record: &AuditRecord) -> Result<()> {
+    check(record)?;
     post_alone(opened, record).await
+}
+
+/// Fails the transaction of whoever writes a record that is too long: nothing is done without its record.
+fn check(record: &AuditRecord) -> Result<()> {
+    record.too_long().map_or(Ok(()), |bytes| Err(Error::TooLong(bytes)))
 }
 
 impl AuditRelay {

@@ -1,6 +1,7 @@
 //! What can go wrong with a database, by what a caller would do about it.
 
 use roadstead_contracts::{Code, Error as Shown};
+use roadstead_runtime::client_tls::explain;
 use sqlx::error::ErrorKind;
 
 /// Result of a store.
@@ -15,6 +16,9 @@ pub enum Error {
     /// The database is away, full, read-only, busy or too slow. Nothing is known to be done; try again later.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// Whoever answers at the database's address cannot be trusted, or speaks no TLS.
+    #[error("no TLS with the database: {0}")]
+    Untrusted(&'static str),
     /// A unique rule is broken.
     #[error("unique rule {constraint} is broken")]
     Conflict {
@@ -28,6 +32,9 @@ pub enum Error {
     /// What was stored cannot be read, or is not what this build knows.
     #[error("stored data cannot be read: {0}")]
     Corrupt(String),
+    /// A record is longer than one may be.
+    #[error("a record of {0} bytes is longer than one may be")]
+    TooLong(usize),
     /// The schema and this build do not go together.
     #[error("{0}")]
     Schema(String),
@@ -50,12 +57,11 @@ impl From<sqlx::Error> for Error {
     fn from(fault: sqlx::Error) -> Self {
         use sqlx::Error as Fault;
         match &fault {
-            Fault::Io(_)
-            | Fault::Tls(_)
-            | Fault::PoolTimedOut
-            | Fault::PoolClosed
-            | Fault::WorkerCrashed
-            | Fault::BeginFailed => Self::Unavailable(fault),
+            Fault::Io(inner) if explain(&inner.to_string()).is_some() => untrusted(&inner.to_string()),
+            Fault::Tls(inner) => untrusted(&inner.to_string()),
+            Fault::Io(_) | Fault::PoolTimedOut | Fault::PoolClosed | Fault::WorkerCrashed | Fault::BeginFailed => {
+                Self::Unavailable(fault)
+            }
             Fault::ColumnDecode { .. } | Fault::Decode(_) => Self::Corrupt(fault.to_string()),
             Fault::Database(inner) => match inner.kind() {
                 ErrorKind::UniqueViolation => Self::Conflict {
@@ -71,6 +77,10 @@ impl From<sqlx::Error> for Error {
             _ => Self::Other(fault),
         }
     }
+}
+
+fn untrusted(text: &str) -> Error {
+    Error::Untrusted(explain(text).unwrap_or("the handshake failed"))
 }
 
 enum Class {
@@ -125,9 +135,13 @@ impl From<Error> for Shown {
                 tracing::warn!("the database is not available: {cause}");
                 Shown::of(Code::StorageUnavailable).retry_after(RETRY_AFTER)
             }
+            Error::Untrusted(_) => {
+                tracing::error!("{fault}");
+                Shown::of(Code::StorageUnavailable).retry_after(RETRY_AFTER)
+            }
             Error::Conflict { .. } => Shown::of(Code::Conflict),
             Error::Reference => Shown::new(Code::Conflict, "what it refers to is gone or still in use"),
-            Error::Corrupt(_) | Error::Schema(_) | Error::Sealed(_) => {
+            Error::Corrupt(_) | Error::TooLong(_) | Error::Schema(_) | Error::Sealed(_) => {
                 tracing::error!("{fault}");
                 Shown::of(Code::Internal)
             }

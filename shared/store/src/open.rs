@@ -113,7 +113,11 @@ async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
     if let Some(lifetime) = options.max_lifetime {
         pool = pool.max_lifetime(lifetime);
     }
-    Ok(pool.connect_with(connect).await?)
+    // One is waited for, the others open behind it: all of them at once, each with a handshake of TLS, may take longer than a
+    // caller would wait for one.
+    let pool = pool.connect_lazy_with(connect);
+    drop(pool.acquire().await?);
+    Ok(pool)
 }
 
 async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {
@@ -137,6 +141,15 @@ async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {
     let opened = pool.max_connections(most).idle_timeout(IDLE_TIMEOUT).connect_with(connect.filename(&file)).await?;
     keep_private(&file)?;
     Ok(opened)
+}
+
+/// The database for people: the file where it is one, so that whoever reads of a fault knows what to look at. Of a server's
+/// address nothing is said: it may hold a password.
+pub fn place(url: &Secret, service: &str) -> String {
+    match url.expose().strip_prefix("sqlite:") {
+        Some(place) if !place.contains(":memory:") => format!("database {}", sqlite_file(place, service).display()),
+        _ => format!("database of {service}"),
+    }
 }
 
 /// A path that ends in `.db` is the file; any other is a folder with a file per service.

@@ -56,6 +56,23 @@ impl Window {
         let next_cursor = if more { rows.last().map(|row| write_cursor(seq(row))) } else { None };
         Page { items: rows, total, next_cursor }
     }
+
+    /// The same for rows that may be long: the page ends before it grows beyond `most`, but never before its first row.
+    pub fn page_within<T>(
+        &self,
+        rows: Vec<T>,
+        total: u64,
+        seq: impl Fn(&T) -> i64,
+        (size, most): (impl Fn(&T) -> usize, usize),
+    ) -> Page<T> {
+        let mut sum = 0_usize;
+        let fits = |row: &&T| {
+            sum = sum.saturating_add(size(row));
+            sum <= most
+        };
+        let fitting = rows.iter().take_while(fits).count().max(1);
+        Self { limit: self.limit.min(fitting), ..*self }.page(rows, total, seq)
+    }
 }
 
 fn write_cursor(seq: i64) -> String {
@@ -88,6 +105,19 @@ mod tests {
         let next = Window::of(&request(2, 0, page.next_cursor.as_deref())).unwrap();
         assert_eq!(next.before, 7);
         assert_eq!(next.page(vec![5], 12, |row| *row).next_cursor, None);
+    }
+
+    #[test]
+    fn long_rows_make_short_pages() {
+        let window = Window::of(&request(3, 0, None)).unwrap();
+        let page = |rows: Vec<i64>, most| {
+            window.page_within(rows, 9, |row| *row, (|row| usize::try_from(*row).unwrap(), most))
+        };
+        assert_eq!(page(vec![9, 7, 5, 3], 16).items, [9, 7]);
+        assert!(page(vec![9, 7, 5, 3], 16).next_cursor.is_some());
+        assert_eq!(page(vec![9, 7], 16).next_cursor, None);
+        assert_eq!((page(vec![9, 7], 1).items, page(vec![], 1).items), (vec![9], vec![]));
+        assert_eq!(page(vec![9, 7, 5, 3], 100).items, [9, 7, 5]);
     }
 
     #[test]

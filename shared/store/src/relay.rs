@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use roadstead_runtime::{OnFailure, SharedClock, Tasks};
+use roadstead_runtime::{OnFailure, SharedClock, Tasks, kill};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::types::Json;
@@ -233,7 +233,9 @@ impl<T: Posted> Relay<T> {
                     Err(fault) => tracing::error!("{} {seq} cannot be read, it is parked: {fault}", T::NAME),
                 }
             }
+            kill::point("relay.claimed");
             let taken = if rows.is_empty() { Vec::new() } else { hand_on(rows).await };
+            kill::point("relay.handed_on");
             let taken = taken.into_iter().chain(std::iter::repeat(false));
             let (sent, kept): (Vec<_>, Vec<_>) = numbers.into_iter().zip(taken).partition(|(_, taken)| *taken);
             let numbers = |rows: Vec<(i64, bool)>| rows.into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
@@ -242,6 +244,7 @@ impl<T: Posted> Relay<T> {
                 Opened::Postgres(pool) => pool.settle(T::SQL, &sent, &kept).await?,
                 Opened::Sqlite(pool) => pool.settle(T::SQL, &sent, &kept).await?,
             }
+            kill::point("relay.settled");
             if !kept.is_empty() {
                 tracing::warn!("{} of kind {} wait for the other side", kept.len(), T::NAME);
                 return Ok(RETRY);

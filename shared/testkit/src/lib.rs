@@ -7,6 +7,10 @@ pub mod browser;
 pub mod environment;
 pub mod keycloak;
 pub mod kube;
+#[cfg(feature = "logs")]
+pub mod logs;
+#[cfg(feature = "tls")]
+pub mod pki;
 pub mod ports;
 pub mod programs;
 pub mod servers;

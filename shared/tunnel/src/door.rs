@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roadstead_runtime::Tasks;
+use roadstead_runtime::sockets::keep_alive;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -69,6 +70,8 @@ where
     HF: Future<Output = Reply<IO>> + Send,
 {
     let stopping = tasks.stopping();
+    // A listener that refuses the option serves all the same: the tunnel's own pings notice who is gone.
+    let _ = keep_alive(&listener);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {

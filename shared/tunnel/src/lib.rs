@@ -4,6 +4,7 @@
 //! - [`machine`]: the rules (ids, credit, order, offences) as a state machine without I/O, clock or task.
 //! - [`session`]: one task per connection that drives a machine over a [`transport`]: WebSocket ([`ws`]), any
 //!   `AsyncRead + AsyncWrite` ([`transport::Framed`]) or memory ([`transport::pipe`]).
+//! - [`exchange`]: one HTTP exchange on a stream, for requests that go on to an API server.
 //! - [`door`]: the HTTP/1.1 door that agents dial: plain answers and upgrades on one listener.
 //!
 //! Credit is given per stream and per session and only for what was drained, so memory is bounded by construction; the
@@ -13,6 +14,7 @@
 mod bucket;
 pub mod door;
 mod error;
+pub mod exchange;
 pub mod frame;
 pub mod machine;
 pub mod session;
@@ -21,4 +23,4 @@ pub mod ws;
 
 pub use error::{CloseReason, Error, Result};
 pub use frame::{Class, Code, StreamId};
-pub use session::{Event, Incoming, Options, Role, Session, Stream, start};
+pub use session::{Event, Incoming, Options, Role, Session, Stream, Writer, start};

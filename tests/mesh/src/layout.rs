@@ -24,6 +24,8 @@ pub enum Layout {
 pub struct Tuning {
     /// Variables for each process.
     pub environment: Vec<(String, String)>,
+    /// TLS, with a client's certificate, between the services of a mesh and its servers.
+    pub tls: bool,
 }
 
 impl Tuning {
@@ -32,6 +34,12 @@ impl Tuning {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// TLS to every server of the mesh.
+    #[must_use]
+    pub fn with_tls(self) -> Self {
+        Self { tls: true, ..self }
     }
 
     /// Quotas that a test under load does not meet.

@@ -14,6 +14,7 @@ mod kubectl;
 mod layout;
 mod mesh;
 mod python;
+mod wire;
 
 pub use api::{Answer, Api};
 pub use balancer::Balancer;
@@ -21,5 +22,6 @@ pub use browser::{Page, answers};
 pub use cluster::{client, own_namespaces};
 pub use kubectl::{Kubectl, Output};
 pub use layout::{Layout, Tuning};
-pub use mesh::{TestMesh, create_api_key};
+pub use mesh::{KILL, TestMesh, UNRULY, create_api_key};
 pub use python::python_with;
+pub use wire::{Break, Direction, Wire};

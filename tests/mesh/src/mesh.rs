@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use roadstead_testkit::pki::Pki;
 use roadstead_testkit::programs::Programs;
-use roadstead_testkit::servers::{Process, Server, Servers};
+use roadstead_testkit::servers::{Process, Server, Servers, State};
 use roadstead_testkit::wait::eventually;
 use roadstead_testkit::{environment, ports};
 use serde_json::{Value, json};
@@ -21,6 +22,10 @@ use crate::layout::{self, BOOTSTRAP, Layout, Part, Plan, Tuning};
 
 /// A process that is not ready after this long has failed; two cores may be building something else.
 const READY_LIMIT: Duration = Duration::from_secs(90);
+/// `NAME:N`: a process of a debug build dies when it passes that point for the Nth time (`runtime::kill`).
+pub const KILL: &str = "ROADSTEAD_TEST_KILL";
+/// A seed: a process of a debug build sends its messages more than once and out of turn (`bus::unruly`).
+pub const UNRULY: &str = "ROADSTEAD_TEST_UNRULY";
 /// Password of the admin that a mesh begins with.
 const PASSWORD: &str = "correct horse battery staple 9";
 
@@ -67,8 +72,16 @@ impl TestMesh {
                 (None, layout::one_process(&folder, &tuning, [door, agents[1]]))
             }
             Layout::Mesh => {
-                let home = folder.join("servers");
-                let servers = tokio::task::spawn_blocking(move || Servers::up(&home)).await??;
+                let (home, certificates, tls) = (folder.join("servers"), folder.join("tls"), tuning.tls);
+                let (servers, pki) = tokio::task::spawn_blocking(move || {
+                    if !tls {
+                        return Ok::<_, anyhow::Error>((Servers::up(&home)?, None));
+                    }
+                    let pki = Pki::make(&certificates)?;
+                    Ok((Servers::up_with_tls(&home, &pki)?, Some(pki)))
+                })
+                .await??;
+                let tuning = pki.iter().fold(tuning.clone(), |tuning, pki| tls_settings(tuning, servers.state(), pki));
                 let plan = layout::mesh(&folder, servers.state(), &tuning, &balancer.url(), agents)?;
                 (Some(servers), plan)
             }
@@ -118,9 +131,14 @@ impl TestMesh {
 
     /// Starts a part of the hub, not waiting for it.
     pub fn start_part(&mut self, name: &str) -> Result<()> {
+        self.start_part_with(name, None)
+    }
+
+    /// The same with one more variable.
+    pub fn start_part_with(&mut self, name: &str, variable: Option<(&str, &str)>) -> Result<()> {
         let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
         let mut command = program("roadstead")?;
-        command.args(&part.arguments).envs(part.environment.iter().map(|(name, value)| (name, value)));
+        command.args(&part.arguments).envs(part.environment.iter().map(|(name, value)| (name, value))).envs(variable);
         let process = self.programs.start(name, &mut command)?;
         self.processes.insert(name.to_owned(), process);
         Ok(())
@@ -129,6 +147,31 @@ impl TestMesh {
     /// `kill -9` for a part or an agent.
     pub fn kill(&self, name: &str) -> Result<()> {
         self.processes.get(name).with_context(|| format!("no process {name}"))?.kill()
+    }
+
+    /// Whether a part or an agent runs.
+    pub fn is_alive(&self, name: &str) -> bool {
+        self.processes.get(name).is_some_and(|process| process.is_alive())
+    }
+
+    /// The process ids of the hub's parts.
+    pub fn pids(&self) -> Vec<u32> {
+        self.parts.keys().filter_map(|name| self.processes.get(name)).map(|process| process.pid).collect()
+    }
+
+    /// Waits until a part says that it is ready, or is dead: then `false`.
+    pub async fn ready_or_dead(&self, name: &str, limit: Duration) -> Result<bool> {
+        let api = Api::new(&self.parts.get(name).with_context(|| format!("no part {name}"))?.url)?;
+        let (ready, _) = eventually(&format!("{name} is ready or dead"), limit, || async {
+            if !self.is_alive(name) {
+                return Ok(false);
+            }
+            let answer = api.get("/readyz").await?;
+            ensure!(answer.status == 200, "{} {}", answer.status, answer.body);
+            Ok::<_, anyhow::Error>(true)
+        })
+        .await?;
+        Ok(ready)
     }
 
     /// Waits until a part says that it is ready; answers how long that took.
@@ -146,6 +189,17 @@ impl TestMesh {
         })
         .await?;
         Ok(time)
+    }
+
+    /// The program with the settings of a part and what is set otherwise, run to its end: everything it printed. An empty
+    /// value takes a setting away.
+    pub fn run_as(&self, part: &str, arguments: &[&str], otherwise: &[(&str, &str)]) -> Result<(bool, String)> {
+        let part = self.parts.get(part).with_context(|| format!("no part {part}"))?;
+        let mut command = program("roadstead")?;
+        command.args(arguments).envs(part.environment.iter().map(|(name, value)| (name, value)));
+        let output = command.envs(otherwise.iter().copied()).output().context("failed to run roadstead")?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
     }
 
     /// What a part says of itself: status and body of `/readyz`.
@@ -193,14 +247,19 @@ impl TestMesh {
 
     /// Starts an agent for a cluster of that name; `door` pins it to one replica.
     pub async fn start_agent(&mut self, name: &str, door: Option<usize>) -> Result<()> {
-        let token = self.join_token().await?;
         let url = match door {
             Some(number) => self.agent_doors.get(number).context("no such door")?.clone(),
             None => self.agent_url.clone(),
         };
+        self.start_agent_at(name, &url).await
+    }
+
+    /// Starts one that finds the hub at an address of the test's.
+    pub async fn start_agent_at(&mut self, name: &str, url: &str) -> Result<()> {
+        let token = self.join_token().await?;
         let mut command = program("roadstead-agent")?;
         command
-            .args(["run", "--hub", &url, "--name", name])
+            .args(["run", "--hub", url, "--name", name])
             .arg("--kubeconfig")
             .arg(environment::kubeconfig()?)
             .arg("--state")
@@ -214,7 +273,16 @@ impl TestMesh {
 
     /// Starts an agent again that joined before: with the key it kept.
     pub fn restart_agent(&mut self, name: &str) -> Result<()> {
+        self.restart_agent_with(name, None)
+    }
+
+    /// The same with one more variable, this time only.
+    pub fn restart_agent_with(&mut self, name: &str, variable: Option<(&str, &str)>) -> Result<()> {
         let command = self.agents.get_mut(name).with_context(|| format!("no agent {name}"))?;
+        for given in [KILL, UNRULY] {
+            command.env_remove(given);
+        }
+        command.envs(variable);
         let process = self.programs.start(&format!("agent-{name}"), command)?;
         self.processes.insert(format!("agent-{name}"), process);
         Ok(())
@@ -320,8 +388,9 @@ impl Drop for TestMesh {
 /// A program that was built beside this test.
 fn program(name: &str) -> Result<Command> {
     let own = std::env::current_exe()?;
-    // target/debug/deps/it-… → target/debug
-    let folder = own.parent().and_then(Path::parent).context("no target folder")?;
+    // target/debug/deps/it-… → target/debug; a measuring program lies beside them.
+    let beside = own.parent().context("no target folder")?;
+    let folder = if beside.ends_with("deps") { beside.parent().context("no target folder")? } else { beside };
     let file = folder.join(name);
     if !file.exists() {
         bail!("{} is not built: cargo build --workspace --bins", file.display());
@@ -335,6 +404,23 @@ fn program(name: &str) -> Result<Command> {
     }
     command.current_dir("/");
     Ok(command)
+}
+
+/// What the services are told so that they speak TLS to their servers and show a certificate.
+fn tls_settings(tuning: Tuning, servers: &State, pki: &Pki) -> Tuning {
+    // A debug build takes a while for a handshake: one connection is opened at the start, not a dozen.
+    let mut tuning = tuning.with("ROADSTEAD_DATABASE_MIN_CONNECTIONS", "1");
+    if let Some(tls) = &servers.tls {
+        tuning = tuning.with("ROADSTEAD_RABBITMQ_PORT", &tls.amqp.to_string());
+        tuning = tuning.with("ROADSTEAD_REDIS_PORT", &tls.redis.to_string());
+    }
+    for section in ["DATABASE", "RABBITMQ", "REDIS"] {
+        let (certificate, key) = &pki.client;
+        for (name, file) in [("CA_FILE", &pki.ca), ("CERT_FILE", certificate), ("KEY_FILE", key)] {
+            tuning = tuning.with(&format!("ROADSTEAD_{section}_{name}"), &file.display().to_string());
+        }
+    }
+    tuning
 }
 
 fn own_folder() -> Result<PathBuf> {

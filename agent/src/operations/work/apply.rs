@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use roadstead_contracts::operation::{ObjectKey, ObjectOutcome, ObjectResult};
 use roadstead_contracts::{Code, Error};
 use roadstead_manifest::Document;
+use roadstead_runtime::kill;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -60,6 +61,7 @@ pub(super) async fn one(
         }
         match objects.apply(&at, &sent, how).await {
             Ok(after) => {
+                kill::point("agent.applied");
                 if at.key.kind == DEFINITION
                     && let Some(error) = establish(job, objects, &at).await
                 {

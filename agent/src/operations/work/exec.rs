@@ -13,9 +13,9 @@ use crate::kubernetes::objects::Objects;
 use crate::operations::ledger::{Keep, Record};
 
 /// Output that is kept; the rest is read and dropped, so that the command does not hang.
-const OUTPUT_MAX: usize = 1024 * 1024;
+pub(super) const OUTPUT_MAX: usize = 1024 * 1024;
 /// Piece of output that is told at once.
-const PIECE: usize = 16 * 1024;
+pub(super) const PIECE: usize = 16 * 1024;
 /// Words of a command, and bytes of all of them: what an API server's URL takes.
 const WORDS_MAX: usize = 256;
 const COMMAND_MAX: usize = 16 * 1024;
@@ -91,7 +91,8 @@ pub(super) async fn run(job: &mut Job, objects: &Objects) -> Result<RunEnding, H
     Ok(ended(Ending::Failed, Some(Error::new(Code::AgentError, why)), code))
 }
 
-async fn next<R: AsyncRead + Unpin>(reader: &mut Option<R>, piece: &mut [u8]) -> usize {
+/// The next bytes of a stream; none at its end.
+pub(super) async fn next<R: AsyncRead + Unpin>(reader: &mut Option<R>, piece: &mut [u8]) -> usize {
     match reader {
         // A broken stream is an ended one; how the command ended is said elsewhere.
         Some(reader) => reader.read(piece).await.unwrap_or(0),
@@ -99,7 +100,8 @@ async fn next<R: AsyncRead + Unpin>(reader: &mut Option<R>, piece: &mut [u8]) ->
     }
 }
 
-async fn tell(job: &mut Job, piece: &[u8], stderr: bool, room: &mut usize) -> Result<(), Halt> {
+/// Tells a piece of output, while there is room for it.
+pub(super) async fn tell(job: &mut Job, piece: &[u8], stderr: bool, room: &mut usize) -> Result<(), Halt> {
     if *room == 0 {
         return Ok(());
     }

@@ -4,6 +4,7 @@ mod ahead;
 mod apply;
 mod delete;
 mod exec;
+mod helm;
 mod keeper;
 mod outcome;
 mod plan;
@@ -16,6 +17,7 @@ mod undo;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ use roadstead_contracts::operation::{
     Counts, Ending, ObjectKey, ObjectOutcome, ObjectResult, RunEnding, RunEvent, Work,
 };
 use roadstead_contracts::{Code, Error};
-use roadstead_runtime::Tasks;
+use roadstead_runtime::{Tasks, kill};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -83,6 +85,16 @@ pub(super) struct Job {
     defined: BTreeSet<(String, String)>,
     ahead: Ahead,
     keeper: Option<Keeper>,
+    tools: Tools,
+}
+
+/// What a run may use of the agent's host.
+#[derive(Debug, Clone)]
+pub(super) struct Tools {
+    /// The configured `helm`; none = the one on `PATH`.
+    pub(super) helm: Option<PathBuf>,
+    /// A folder for the files of this run. It may not be there.
+    pub(super) scratch: PathBuf,
 }
 
 impl Job {
@@ -92,13 +104,15 @@ impl Job {
         plan: Plan,
         ledger: Ledger,
         run: Arc<Run>,
+        tools: Tools,
         tasks: &Tasks,
     ) -> Self {
         let seconds = Duration::from_secs(u64::from(plan.order.head.deadline_seconds)).min(DEADLINE_MAX);
         let defined = apply::defined(&plan.documents);
         let deadline = Instant::now() + seconds;
         let ahead = Ahead::of(VecDeque::new());
-        Self { plan, ledger, run, cluster, kinds, deadline, tasks: tasks.clone(), defined, ahead, keeper: None }
+        let tasks = tasks.clone();
+        Self { plan, ledger, run, cluster, kinds, deadline, tasks, defined, ahead, keeper: None, tools }
     }
 
     /// Does it, and writes its ending down.
@@ -113,6 +127,7 @@ impl Job {
         };
         match done {
             Ok(ending) => {
+                kill::point("agent.ending_written");
                 tracing::info!(operation = %id, "ended: {:?}", ending.ending);
                 let written = self.ledger.story.length;
                 self.run.progress.send_modify(|progress| {
@@ -136,6 +151,9 @@ impl Job {
         };
         if let Work::Exec { .. } = &self.plan.order.head.work {
             return exec::run(self, &objects).await;
+        }
+        if let Work::Helm { .. } = &self.plan.order.head.work {
+            return helm::run(self, &objects).await;
         }
         let inventory = match self.open_inventory(&objects).await {
             Ok(inventory) => inventory,
@@ -204,7 +222,7 @@ impl Job {
             Work::Scale { replicas, .. } => scale::one(self, objects, replicas).await,
             Work::Restart { .. } => restart::one(self, objects).await,
             Work::Rollback { revision, .. } => rollback::one(self, objects, revision).await,
-            Work::Exec { .. } => Ok(self.result(position, ObjectOutcome::Skipped)),
+            Work::Exec { .. } | Work::Helm { .. } => Ok(self.result(position, ObjectOutcome::Skipped)),
         }
     }
 
@@ -287,6 +305,7 @@ impl Job {
             return Ok(());
         };
         self.ledger.add(records, Keep::Written).await?;
+        kill::point("agent.result_written");
         let finished = u32::try_from(self.ledger.story.finished.len()).unwrap_or(u32::MAX);
         Ok(keeper.ask(self.ledger.story.length, finished)?)
     }
@@ -320,7 +339,8 @@ impl Job {
     async fn write_origin(&mut self, position: u32, live: Option<&Value>) -> Result<Origin, Halt> {
         let object = live.map(roadstead_manifest::strip);
         let kept = if self.ledger.has_room() { object.clone() } else { None };
-        self.ledger.add(vec![Record::Before { position, object: kept }], Keep::Written).await?;
+        self.ledger.add(vec![Record::Before { position, object: kept, key: None }], Keep::Written).await?;
+        kill::point("agent.origin_written");
         Ok(Origin { object, earlier: false })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use roadstead_contracts::operation::{OBJECTS_MAX, ObjectKey, Restore, Work};
+use roadstead_contracts::operation::{CHART_FILE, HelmAction, OBJECTS_MAX, ObjectKey, Restore, Work};
 use roadstead_contracts::{Code, Error};
 use roadstead_manifest::Document;
 
@@ -18,6 +18,8 @@ pub(in crate::operations) struct Plan {
     pub(super) restores: Vec<Restore>,
     /// Keys of the documents, of the restores, or of the one object.
     pub(super) keys: Vec<ObjectKey>,
+    /// Files of a chart's install.
+    pub(super) files: Vec<(String, Vec<u8>)>,
     /// The body cannot be read.
     pub(in crate::operations) fault: Option<Error>,
 }
@@ -26,7 +28,14 @@ impl Plan {
     /// Reads the body, beside the sessions' thread.
     pub(in crate::operations) async fn read(order: Order) -> Result<Self, Error> {
         let read = tokio::task::spawn_blocking(move || {
-            let mut plan = Self { order, documents: Vec::new(), restores: Vec::new(), keys: Vec::new(), fault: None };
+            let mut plan = Self {
+                order,
+                documents: Vec::new(),
+                restores: Vec::new(),
+                keys: Vec::new(),
+                files: Vec::new(),
+                fault: None,
+            };
             plan.fault = plan.fill().err();
             plan.order.body = Vec::new();
             plan
@@ -47,7 +56,11 @@ impl Plan {
             Work::Scale { object, .. } | Work::Restart { object, .. } | Work::Rollback { object, .. } => {
                 self.keys = vec![object.clone()];
             }
-            Work::Exec { .. } => return Ok(()),
+            Work::Helm { action: HelmAction::Install, .. } => {
+                self.files = chart_files(&self.order.body)?;
+                return Ok(());
+            }
+            Work::Exec { .. } | Work::Helm { .. } => return Ok(()),
         }
         if self.keys.is_empty() {
             return Err(Error::new(Code::Validation, "the body holds no objects"));
@@ -86,6 +99,17 @@ impl Plan {
         }
         positions
     }
+}
+
+/// A chart and its values. What must not be unpacked is refused here too: the hub's word is not enough for that.
+fn chart_files(body: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let files = roadstead_manifest::files(body)?;
+    let charts: Vec<&[u8]> = files.iter().filter(|(name, _)| *name == CHART_FILE).map(|(_, bytes)| *bytes).collect();
+    let [chart] = charts.as_slice() else {
+        return Err(Error::new(Code::ChartRefused, "the order holds no chart, or several"));
+    };
+    roadstead_manifest::check_chart(chart)?;
+    Ok(files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).collect())
 }
 
 /// Lines of an undo's body.

@@ -32,6 +32,7 @@ pub struct Rig {
     tasks: Tasks,
     folder: PathBuf,
     cluster: Cluster,
+    helm: Option<PathBuf>,
 }
 
 /// A new operation's id.
@@ -89,6 +90,17 @@ impl Rig {
         Self::serve(core.with_ledger(folder.to_owned()), cluster, folder, Keys::new())
     }
 
+    /// The same with a Helm; none = one that is not there.
+    pub async fn with_helm(folder: &Path, helm: Option<&Path>) -> Self {
+        let core = Core::from_kubeconfig(Some(&kubeconfig()), None).await.unwrap();
+        let cluster = core.cluster().clone();
+        let helm = helm.unwrap_or(Path::new("/nowhere/helm")).to_owned();
+        let core = core.with_helm(Some(helm.clone())).with_ledger(folder.to_owned());
+        let mut rig = Self::serve(core, cluster, folder, Keys::new());
+        rig.helm = Some(helm);
+        rig
+    }
+
     /// For any cluster.
     pub fn of(cluster: Cluster, folder: &Path) -> Self {
         Self::serve(Core::new(cluster.clone()).with_ledger(folder.to_owned()), cluster, folder, Keys::new())
@@ -107,20 +119,23 @@ impl Rig {
         let (root, own) = (keys.root.public_base64url(), tasks.clone());
         tokio::spawn(async move { core.serve(session, agent_incoming, root, CLUSTER.to_owned(), &own).await });
         send(&hub, &keys.welcome());
-        Self { keys, hub, _incoming: incoming, tasks, folder: folder.to_owned(), cluster }
+        Self { keys, hub, _incoming: incoming, tasks, folder: folder.to_owned(), cluster, helm: None }
     }
 
     /// The agent dies where it stands, and another one comes up with the same folder.
     pub async fn die(self) -> Self {
         self.tasks.cut();
         self.tasks.finish(Duration::ZERO).await;
-        let core = Core::new(self.cluster.clone()).with_ledger(self.folder.clone());
-        Self::serve(
+        let helm = self.helm.clone();
+        let core = Core::new(self.cluster.clone()).with_helm(helm.clone()).with_ledger(self.folder.clone());
+        let mut served = Self::serve(
             core,
             self.cluster.clone(),
             &self.folder,
             Keys { root: self.keys.root.clone(), signing: self.keys.signing.clone() },
-        )
+        );
+        served.helm = helm;
+        served
     }
 
     /// The same folder in a process that stops in an orderly way.

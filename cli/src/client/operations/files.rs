@@ -74,18 +74,28 @@ fn take(reader: impl std::io::Read, left: &mut u64) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The files as a form (RFC 7578); answers its content type too.
+/// The files as a form of manifests; answers its content type too.
 pub(super) fn form(files: &[Manifest]) -> (String, Vec<u8>) {
+    parts(files.iter().map(|file| ("manifests", file)))
+}
+
+/// Files as a form, each in a field.
+pub(super) fn fields(files: &[(&str, Manifest)]) -> (String, Vec<u8>) {
+    parts(files.iter().map(|(field, file)| (*field, file)))
+}
+
+/// A form (RFC 7578).
+fn parts<'f>(files: impl Iterator<Item = (&'f str, &'f Manifest)> + Clone) -> (String, Vec<u8>) {
     let mut boundary = "roadstead-manifests".to_owned();
-    while files.iter().any(|file| contains(&file.text, boundary.as_bytes())) {
+    while files.clone().any(|(_, file)| contains(&file.text, boundary.as_bytes())) {
         boundary.push_str("-0");
     }
     let mut body = Vec::new();
-    for file in files {
+    for (field, file) in files {
         let plain: String =
             file.name.chars().filter(|character| !matches!(character, '"' | '\\') && !character.is_control()).collect();
         body.extend_from_slice(
-            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"manifests\"; filename=\"{plain}\"\r\n\r\n")
+            format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{plain}\"\r\n\r\n")
                 .as_bytes(),
         );
         body.extend_from_slice(&file.text);

@@ -4,6 +4,7 @@ mod apply;
 mod colour;
 mod files;
 mod follow;
+mod helm;
 mod model;
 mod ops;
 mod progress;
@@ -12,6 +13,7 @@ mod submit;
 mod workload;
 
 pub(super) use apply::{apply, delete, diff};
+pub(super) use helm::run as helm;
 pub(super) use ops::run as ops;
 pub(super) use rollout::run as rollout;
 pub(super) use workload::{restart, rollback, scale};

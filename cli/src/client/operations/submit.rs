@@ -43,6 +43,8 @@ pub(super) struct Begun {
 pub(super) enum Request<'a> {
     /// Manifests as a form, with a query.
     Manifests { query: String, kind: &'a str, body: &'a [u8] },
+    /// A chart as a form, with a query.
+    Chart { query: String, kind: &'a str, body: &'a [u8] },
     /// Work as JSON.
     Work(&'a Value),
 }
@@ -82,6 +84,10 @@ async fn send(hub: &mut Hub, cluster: &str, request: &Request<'_>) -> Result<Que
             Request::Manifests { query, kind, body } => {
                 let headers = [headers[0], headers[1], ("content-type", kind)];
                 hub.post_bytes(&format!("{place}/manifests{query}"), &headers, body).await
+            }
+            Request::Chart { query, kind, body } => {
+                let headers = [headers[0], headers[1], ("content-type", kind)];
+                hub.post_bytes(&format!("{place}/charts{query}"), &headers, body).await
             }
             Request::Work(work) => {
                 let headers = [headers[0], headers[1], ("content-type", "application/json")];

@@ -10,11 +10,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use roadstead_auth::token;
 use roadstead_bus::{Bus, CallContext, Subscriber};
-use roadstead_contracts::agent::IdentityClaims;
+use roadstead_contracts::agent::{IdentityClaims, RequestKind};
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::identity::{CredentialKind, Principal, Role};
 use roadstead_contracts::ids::{ClusterId, UserId};
-use roadstead_contracts::message::{ActsAs, Authenticate, AuthenticateAs, Authenticated, CredentialProof};
+use roadstead_contracts::message::{ActsAs, Authenticate, AuthenticateAs, Authenticated, CredentialProof, Raise};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Authenticator, Caller, Credential, RequestContext};
 use roadstead_relay::{Answer, Cache};
@@ -32,8 +32,9 @@ const IDENTITY_FOR: Duration = Duration::from_secs(30);
 /// An identity must outlive the request that carries it to the agent.
 const IDENTITY_SLACK: Duration = Duration::from_secs(15);
 
-/// A signed identity is for one cluster and for the rights held when it was signed.
-type IdentityKey = (CredentialProof, ClusterId, Vec<Role>);
+/// A signed identity is for one cluster and for the rights held when it was signed; where a rule gave more than those, for
+/// one kind of request.
+type IdentityKey = (CredentialProof, ClusterId, Vec<Role>, Option<RequestKind>);
 
 /// Knows callers.
 pub(crate) struct Authentication {
@@ -57,7 +58,7 @@ impl Authentication {
     pub(crate) async fn follow_events(self: &Arc<Self>) -> roadstead_bus::Result<()> {
         let this = Arc::clone(self);
         self.bus
-            .subscribe(Subscriber::Own, &["user.*"], move |event| {
+            .subscribe(Subscriber::Own, &["user.*", "policy.*"], move |event| {
                 this.forget(&event.fact);
                 this.changes.notify_one();
                 std::future::ready(Ok(()))
@@ -68,6 +69,11 @@ impl Authentication {
     /// Fires when something about an account was changed. One waiter only.
     pub(crate) async fn changed(&self) {
         self.changes.notified().await;
+    }
+
+    /// The time by this process's clock.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
     }
 
     /// Who a credential that was good when a stream was opened stands for now.
@@ -85,6 +91,10 @@ impl Authentication {
             Fact::UserChanged { user_id } | Fact::UserDeleted { user_id } => {
                 self.known.evict(|_, known| known.principal.user_id == *user_id);
                 self.identities.evict(|_, (owner, _)| owner == user_id);
+            }
+            Fact::PolicyChanged {} => {
+                self.known.evict(|_, _| true);
+                self.identities.evict(|(.., raised), _| raised.is_some());
             }
             Fact::SessionRevoked { session_id, .. } => {
                 let is = |proof: &CredentialProof| matches!(proof, CredentialProof::Session { session_id: known, .. } if known == session_id);
@@ -117,8 +127,8 @@ impl Authentication {
             return Ok(known.as_ref().clone());
         }
         let (bus, clock, shown) = (self.bus.clone(), Arc::clone(&self.clock), Arc::new(proof.clone()));
-        let question =
-            Authenticate { credential: proof.clone(), cluster_id: None, source: Some(context.client.to_string()) };
+        let source = Some(context.client.to_string());
+        let question = Authenticate { credential: proof.clone(), cluster_id: None, source, raise: None };
         let context = call(context, LOOKUP_DEADLINE);
         let ask = move || -> futures_util::future::BoxFuture<'static, _> {
             Box::pin(async move {
@@ -138,13 +148,33 @@ impl Authentication {
         cluster: ClusterId,
         context: &RequestContext,
     ) -> Result<String> {
+        self.signed(caller, cluster, None, context).await
+    }
+
+    /// The same for one request for which a rule gives more than the caller's own roles.
+    pub(crate) async fn raised(&self, caller: &Caller, raise: Raise, context: &RequestContext) -> Result<String> {
+        self.signed(caller, raise.cluster.id, Some(raise), context).await
+    }
+
+    async fn signed(
+        &self,
+        caller: &Caller,
+        cluster: ClusterId,
+        raise: Option<Raise>,
+        context: &RequestContext,
+    ) -> Result<String> {
         let roles: Vec<Role> = caller.principal.cluster_roles().into_iter().collect();
-        let key: IdentityKey = (caller.proof.as_ref().clone(), cluster, roles);
+        let request = raise.as_ref().map(|raise| raise.request.clone());
+        let key: IdentityKey = (caller.proof.as_ref().clone(), cluster, roles, request);
+        if let Some(known) = self.identities.known(&key) {
+            return Ok(known.1.clone());
+        }
         let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
         let question = Authenticate {
             credential: key.0.clone(),
             cluster_id: Some(cluster),
             source: Some(context.client.to_string()),
+            raise,
         };
         let context = call(context, LOOKUP_DEADLINE);
         let ask = move || -> futures_util::future::BoxFuture<'static, _> {

@@ -53,10 +53,7 @@ impl App {
             within(request.lifetime_seconds, LIFETIME_SECONDS, JOIN_TOKEN_SECONDS_MAX, "lifetime_seconds")?;
         let uses = within(request.uses, 1, JOIN_TOKEN_USES_MAX, "uses")?;
         request.labels.check()?;
-        if (request.profile == RightsProfile::Namespaced) == request.namespaces.is_empty() {
-            let message = "namespaces go with the profile namespaced, and it with them";
-            return Err(Error::field(&["body", "namespaces"], "value_error", message));
-        }
+        check_profile(request.profile, &request.namespaces)?;
         let id: JoinTokenId = self.ids.next();
         let drawn = TwoPart::new(Kind::Join, id, &self.ids);
         let new = NewJoinToken {
@@ -70,6 +67,15 @@ impl App {
         };
         Ok((new, drawn.format()))
     }
+}
+
+/// Namespaces belong to one profile.
+pub(super) fn check_profile(profile: RightsProfile, namespaces: &[Namespace]) -> Result<()> {
+    if (profile == RightsProfile::Namespaced) == namespaces.is_empty() {
+        let message = "namespaces go with the profile namespaced, and it with them";
+        return Err(Error::field(&["body", "namespaces"], "value_error", message));
+    }
+    Ok(())
 }
 
 fn within(asked: Option<u32>, default: u32, most: u32, field: &str) -> Result<u32> {

@@ -31,6 +31,14 @@ pub(crate) struct NewOperation {
     pub(crate) terms: Terms,
 }
 
+/// A change whose body, if it has one, is staged.
+pub(super) struct Begin {
+    pub(super) cluster: Cluster,
+    pub(super) work: Work,
+    pub(super) body_sha256: Option<String>,
+    pub(super) terms: Terms,
+}
+
 /// What was made of it.
 pub(crate) struct Created {
     pub(crate) operation: Operation,
@@ -54,21 +62,34 @@ impl App {
     ) -> Result<Created> {
         let cluster = self.cluster(caller, &new.cluster, context).await?;
         let (body_sha256, documents) = self.stage(new.files, &new.work).await?;
+        let begin = Begin { cluster, work: new.work, body_sha256, terms: new.terms };
+        let operation = self.begin(caller, begin, context).await?;
+        Ok(Created { operation, documents })
+    }
+
+    /// Has the operations service begin what is staged.
+    pub(super) async fn begin(&self, caller: &Caller, begin: Begin, context: &RequestContext) -> Result<Operation> {
+        let Begin { cluster, work, body_sha256, terms } = begin;
+        // The address may hold a token: it goes the way that bodies go, and no message carries it.
+        let webhook_sha256 = match terms.webhook_url {
+            Some(url) => Some(self.bodies.stage(Bytes::from(url)).await?),
+            None => None,
+        };
         let request = CreateOperation {
             principal: caller.principal.as_ref().clone(),
             cluster_id: cluster.id,
             cluster_name: cluster.name,
-            work: new.work,
+            work,
             body_sha256,
-            source: new.terms.source.to_owned(),
-            description: new.terms.description,
-            idempotency_key: new.terms.idempotency_key,
-            deadline_seconds: new.terms.deadline_seconds,
-            priority: new.terms.priority,
-            webhook_url: new.terms.webhook_url,
+            source: terms.source.to_owned(),
+            description: terms.description,
+            idempotency_key: terms.idempotency_key,
+            deadline_seconds: terms.deadline_seconds,
+            priority: terms.priority,
+            webhook_url: None,
+            webhook_sha256,
         };
-        let operation = self.change(&request, context).await?;
-        Ok(Created { operation, documents })
+        self.change(&request, context).await
     }
 
     /// Reads manifests and hands them to the operations service; answers their digest and how many objects they hold.

@@ -137,7 +137,10 @@ impl Follow {
 
     async fn look(&mut self) -> Result<()> {
         match self.app.authentication.standing(&self.caller.proof).await {
-            Ok(now) if now.allows(Action::OperationsRead) && now.check_source(self.context.client).is_ok() => {
+            Ok(now)
+                if roadstead_policy::gate(&now, Action::OperationsRead, self.app.clock.now()).allowed
+                    && now.check_source(self.context.client).is_ok() =>
+            {
                 self.principal = now;
             }
             Ok(_) => return Err(Error::of(Code::Forbidden)),

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_contracts::message::{Agent, AgentTarget, GetNamespaces, Namespaces, ResolveAgent};
+use roadstead_contracts::agent::RequestKind;
+use roadstead_contracts::ids::ClusterId;
+use roadstead_contracts::message::{Agent, AgentTarget, GetNamespaces, Namespaces, Raise, ResolveAgent};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Caller, RequestContext};
+use roadstead_policy::{As, Judgement};
 
 use super::{App, LOOKUP_DEADLINE, call};
 use roadstead_relay::Answer;
@@ -31,7 +34,7 @@ impl App {
         let Some(cluster) = agent.cluster_id.filter(|_| agent.connected) else {
             return Err(Error::new(Code::AgentOffline, "the agent is not connected").retry_after(5));
         };
-        let assertion = self.authentication.identity(caller, cluster, context).await?;
+        let assertion = self.identity_for_namespaces(caller, &agent, cluster, context).await?;
         let request = GetNamespaces {
             principal: caller.principal.as_ref().clone(),
             assertion: Some(assertion),
@@ -41,6 +44,27 @@ impl App {
         Ok(CallerNamespaces { agent, namespaces })
     }
 
+    /// Whoever may list them all does so in the caller's own name; for whoever may only see some, onboarding leaves the
+    /// others out.
+    async fn identity_for_namespaces(
+        &self,
+        caller: &Caller,
+        agent: &Agent,
+        cluster: ClusterId,
+        context: &RequestContext,
+    ) -> Result<String> {
+        let facts = agent.facts_of_cluster().ok_or(Code::AgentOffline)?;
+        let every = RequestKind::of("list", "namespaces", None);
+        let Judgement { verdict, goes_as } =
+            roadstead_policy::judge(&caller.principal, &facts, &every, self.clock.now());
+        let request = match (verdict.allowed, goes_as) {
+            (true, As::Own) => return self.authentication.identity(caller, cluster, context).await,
+            (true, As::Raised(_)) => every,
+            (false, _) => RequestKind::discovery(),
+        };
+        self.authentication.raised(caller, Raise { cluster: facts, request }, context).await
+    }
+
     /// Finds the agent.
     pub(crate) async fn agent(
         &self,
@@ -48,8 +72,12 @@ impl App {
         target: AgentTarget,
         context: &RequestContext,
     ) -> Result<Arc<Agent>> {
-        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
-        let question = ResolveAgent { principal: caller.principal.as_ref().clone(), target: target.clone() };
+        let key = (caller.principal.user_id, target);
+        if let Some(agent) = self.agents.known(&key) {
+            return Ok(agent);
+        }
+        let (bus, clock, target) = (self.bus.clone(), Arc::clone(&self.clock), key.1.clone());
+        let question = ResolveAgent { principal: caller.principal.as_ref().clone(), target };
         let context = call(context, LOOKUP_DEADLINE);
         let ask = move || -> futures_util::future::BoxFuture<'static, _> {
             Box::pin(async move {
@@ -59,6 +87,6 @@ impl App {
                 Ok(Answer { value: Arc::new(agent), until })
             })
         };
-        self.agents.get((caller.principal.user_id, target), ask).await
+        self.agents.get(key, ask).await
     }
 }

@@ -9,11 +9,14 @@ mod create_rollout;
 mod follow_operation;
 mod get_namespaces;
 mod import_manifest;
+mod install_chart;
 mod keys;
 mod list_connected_agents;
 mod live;
 mod read_manifests;
+mod read_page;
 mod refresh_figures;
+mod tell_peers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +26,7 @@ use roadstead_contracts::Result;
 use roadstead_contracts::message::{Agent, AgentTarget, Handover, Request};
 use roadstead_http_kit::RequestContext;
 use roadstead_http_kit::forward::Forward;
+use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_relay::{BodyStage, Cache, Handovers};
 use roadstead_runtime::{Ids, Readiness, SharedClock};
 use roadstead_telemetry::Metrics;
@@ -34,6 +38,7 @@ pub(crate) use create_join_token::{JoinTokenRequest, Joined};
 pub(crate) use create_operation::{Created, NewOperation, Terms};
 pub(crate) use create_rollout::{Clusters, MadeRollout, NewRollout};
 pub(crate) use follow_operation::{Follow, Told};
+pub(crate) use install_chart::{ChartSource, NewChart};
 pub(crate) use keys::TokenKeys;
 pub(crate) use live::Live;
 pub(crate) use read_manifests::SourceFile;
@@ -69,6 +74,8 @@ pub(crate) struct App {
     /// Where manifests go: no message carries one.
     pub(crate) bodies: Arc<dyn BodyStage>,
     pub(crate) handovers: Arc<dyn Handovers>,
+    /// Fetches charts that callers name by their addresses.
+    pub(crate) outgoing: Outgoing,
     /// Who follows operations.
     pub(crate) live: Arc<Live>,
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roadstead_contracts::audit::{AuditRecord, BATCH_MAX};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_runtime::Tasks;
+use roadstead_runtime::{Tasks, kill};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::slot::Slot;
@@ -97,7 +97,11 @@ impl Spool {
     pub(crate) async fn append(&self, record: &AuditRecord) -> Result<()> {
         let (stored, told) = oneshot::channel();
         self.hand_in(record, Some(stored), self.state.limit - self.state.limit / RESERVE).await?;
-        if told.await == Ok(true) { Ok(()) } else { Err(unavailable()) }
+        if told.await != Ok(true) {
+            return Err(unavailable());
+        }
+        kill::point("cluster.intent_kept");
+        Ok(())
     }
 
     /// Stores a record about something that is done; nobody waits.

@@ -11,6 +11,13 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
     Some(match (method, path) {
         ("POST", "/api/v2.0/generate-agent-id") => here("agent.generate_id", "agent"),
         ("POST", "/api/v2.0/onboard" | "/api/v1/clusters") => here("cluster.create", "cluster"),
+        ("POST", path) if path.ends_with("/onboard-cluster") => here("cluster.create", "cluster"),
+        ("DELETE", path) if path.ends_with("/remove-cluster/{cluster}") => here("cluster.delete", "cluster"),
+        ("POST", path) if path.ends_with("/execute-kubectl-direct/{cluster}") => here("cluster.kubectl", "cluster"),
+        // Only reads, in the seed's way.
+        ("POST", path) if path.ends_with("/select-cluster-and-get-namespaces/{cluster}") => return None,
+        // The Kubernetes door records the change itself.
+        ("PUT", path) if path.contains("/yaml/") => Word::elsewhere("cluster.yaml", "cluster"),
         ("PUT", "/api/v1/clusters/{cluster}") => here("cluster.change", "cluster"),
         ("DELETE", "/api/v1/clusters/{cluster}") => here("cluster.delete", "cluster"),
         ("PUT", "/api/v1/clusters/{cluster}/grants/{account}") => here("grant.create", "cluster"),
@@ -26,9 +33,19 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
 fn is_recorded_elsewhere(path: &str) -> bool {
     path.ends_with("/{tail:.*}")
         || path.contains("/proxy/")
-        || ["/api/v1/auth", "/api/v1/audit", "/api/v1/service-accounts", "/auth", "/users", "/api-keys", "/api/v1.0/"]
-            .iter()
-            .any(|prefix| path.starts_with(prefix))
+        || [
+            "/api/v1/auth",
+            "/api/v1/audit",
+            "/api/v1/access-requests",
+            "/api/v1/service-accounts",
+            "/auth",
+            "/users",
+            "/api-keys",
+            "/license",
+            "/api/v1.0/",
+        ]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 /// The path's own words: `POST /api/v1/operations/{operation}/cancel` is `operation.cancel`.
@@ -70,6 +87,13 @@ mod tests {
         assert_eq!(action("POST", "/api/v1/rollouts").unwrap(), "rollout.create");
         assert_eq!(action("POST", "/api/v1/clusters/{cluster}/manifests").unwrap(), "cluster.manifests.create");
         assert_eq!(action("DELETE", "/api/v1/clusters/{cluster}").unwrap(), "cluster.delete");
+        for prefix in ["/kubeconfig", "/api/v2.0"] {
+            let at = |method: &str, tail: &str| action(method, &format!("{prefix}/{tail}"));
+            assert_eq!(at("POST", "onboard-cluster").unwrap(), "cluster.create");
+            assert_eq!(at("DELETE", "remove-cluster/{cluster}").unwrap(), "cluster.delete");
+            assert_eq!(at("POST", "execute-kubectl-direct/{cluster}").unwrap(), "cluster.kubectl");
+            assert_eq!(at("POST", "select-cluster-and-get-namespaces/{cluster}"), None);
+        }
         assert_eq!(action("GET", "/api/v1/clusters"), None);
         assert_eq!(action("POST", "/api/v1/auth/{tail:.*}"), None);
     }

@@ -7,15 +7,19 @@ use roadstead_http_kit::{Access, ApiResult, Body, RateClass, RequestContext, Rou
 use super::State;
 
 /// Prefixes with everything below, and their class.
-const BELOW: [(&str, RateClass); 9] = [
+const BELOW: &[(&str, RateClass)] = &[
     ("/api/v1/auth", RateClass::Api),
     ("/api/v1/service-accounts", RateClass::Api),
     ("/api/v1/audit", RateClass::Api),
+    ("/api/v1/policies", RateClass::Api),
+    ("/api/v1/access-requests", RateClass::Api),
     ("/auth", RateClass::Seed),
     ("/api/v1.0/auth", RateClass::Seed),
     ("/users", RateClass::Seed),
     ("/api/v1.0/users", RateClass::Seed),
     ("/api-keys", RateClass::Seed),
+    ("/license", RateClass::Seed),
+    ("/api/v1.0/license", RateClass::Seed),
     ("/api/v1.0/api-keys", RateClass::Seed),
 ];
 /// The key set.
@@ -23,7 +27,7 @@ const KEY_SET: &str = "/.well-known/jwks.json";
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 pub(super) fn add(mut routes: Routes) -> Routes {
-    for (prefix, class) in BELOW {
+    for &(prefix, class) in BELOW {
         let below = format!("{prefix}/{{tail:.*}}");
         for path in [prefix, below.as_str()] {
             for method in METHODS {

@@ -3,6 +3,7 @@
 mod docs;
 mod forward;
 mod import;
+mod kubeconfig;
 pub(crate) mod openapi;
 mod operation_view;
 mod page;
@@ -49,6 +50,7 @@ pub(crate) fn table(
     };
     let routes = probes.add_to(routes);
     let routes = seeds(routes, options);
+    let routes = kubeconfig::add(routes);
     let routes = ours(routes, options);
     let routes = operations(routes);
     let routes = forward::add(routes);
@@ -81,14 +83,15 @@ fn seeds(routes: Routes, options: &Options) -> Routes {
 
 /// Changes to clusters, and what became of them.
 fn operations(routes: Routes) -> Routes {
-    use v1::{manifests, operation_events as events, operations as one, rollouts};
+    use v1::{charts, manifests, operation_events as events, operations as one, rollouts};
     let (api, get, post) = (RateClass::Api, Method::GET, Method::POST);
     let (read, write) = (Action(OperationsRead), Action(OperationsWrite));
     let stop = Action(OperationsCancel);
     let operation = |tail: &str| format!("/api/v1/operations/{{operation}}{tail}");
     let rollout = |tail: &str| format!("/api/v1/rollouts/{{rollout}}{tail}");
     routes
-        .add(post.clone(), "/api/v1/clusters/{cluster}/manifests", Action(ClustersManage), api, manifests::apply)
+        .add(post.clone(), "/api/v1/clusters/{cluster}/manifests", write, api, manifests::apply)
+        .add(post.clone(), "/api/v1/clusters/{cluster}/charts", Action(ClustersManage), api, charts::install)
         .add(post.clone(), "/api/v1/clusters/{cluster}/operations", write, api, one::create)
         .add(get.clone(), "/api/v1/operations", read, api, one::list)
         // Before the operation of any name.

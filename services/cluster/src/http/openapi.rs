@@ -3,10 +3,10 @@
 
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, PathItem, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Deprecated, PathItem, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{import, v1, v2, v3};
+use super::{import, kubeconfig, v1, v2, v3};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,6 +38,7 @@ use super::{import, v1, v2, v3};
         v1::join_tokens::list,
         v1::join_tokens::revoke,
         v1::manifests::apply,
+        v1::charts::install,
         v1::operations::create,
         v1::operations::list,
         v1::operations::list_of_cluster,
@@ -64,9 +65,22 @@ use super::{import, v1, v2, v3};
         v3::health,
         v3::namespaces,
         v3::connected_agents,
+        kubeconfig::onboard::onboard,
+        kubeconfig::clusters::list,
+        kubeconfig::clusters::remove,
+        kubeconfig::namespaces::select,
+        kubeconfig::namespaces::list,
+        kubeconfig::credentials::credentials,
+        kubeconfig::execute::execute,
+        kubeconfig::nodes::all,
+        kubeconfig::nodes::one,
+        kubeconfig::workloads::workloads,
+        kubeconfig::workloads::apps,
+        kubeconfig::yaml::get,
+        kubeconfig::yaml::put,
     ),
     components(schemas(Refusal)),
-    modifiers(&Credentials, &Refusals),
+    modifiers(&Aliases, &Credentials, &Refusals),
 )]
 struct Document;
 
@@ -102,6 +116,31 @@ struct RefusedField {
     msg: String,
     /// The kind of fault, in one word.
     r#type: String,
+}
+
+/// The configuration service's routes under their later prefix: the same, and only kept for those who call them so.
+struct Aliases;
+
+/// The two prefixes of seed 004, the one to use first.
+const SEED_004: [&str; 2] = ["/kubeconfig/", "/api/v2.0/"];
+
+impl Modify for Aliases {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let [canonical, later] = SEED_004;
+        let paths = &mut openapi.paths.paths;
+        let aliases: Vec<(String, PathItem)> = paths
+            .iter()
+            .filter_map(|(path, item)| Some((format!("{later}{}", path.strip_prefix(canonical)?), item.clone())))
+            .filter(|(path, _)| !paths.contains_key(path))
+            .collect();
+        for (path, mut item) in aliases {
+            for operation in operations(&mut item) {
+                operation.deprecated = Some(Deprecated::True);
+                operation.operation_id = operation.operation_id.take().map(|id| format!("{id}Alias"));
+            }
+            paths.insert(path, item);
+        }
+    }
 }
 
 /// Every operation may refuse, always in the same body.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use crate::http::State;
+use crate::http::kubeconfig::server_url;
 
 /// Headers that carry the agent's id: seed 001 writes it with an underscore, which some proxies drop.
 const AGENT_HEADERS: [&str; 3] = ["agent_id", "agent-id", "x-agent-id"];
@@ -40,7 +41,7 @@ pub(crate) enum Tags {
 }
 
 impl Tags {
-    fn list(self) -> Vec<String> {
+    pub(super) fn list(self) -> Vec<String> {
         match self {
             Self::List(tags) => tags,
             Self::Text(text) => {
@@ -82,6 +83,9 @@ fn yes() -> bool {
 pub(crate) struct SeedClusterView {
     id: i64,
     cluster_name: String,
+    /// In lists only, for clients of seed 004.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_url: Option<String>,
     context_name: Option<String>,
     provider_name: String,
     tags: Option<Vec<String>>,
@@ -100,6 +104,7 @@ impl SeedClusterView {
         let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Micros, true);
         Self {
             id: seed.cluster.seq,
+            server_url: message.is_none().then(|| server_url(&seed.cluster)),
             cluster_name: seed.cluster.name.into(),
             context_name: seed.details.context_name,
             provider_name: seed.details.provider_name.unwrap_or_else(|| PROVIDER.to_owned()),
@@ -169,7 +174,8 @@ pub(crate) async fn onboard(
     let agent_id = agent_id(request.headers())?;
     let name = ClusterName::parse(&body.0.cluster_name)
         .map_err(|error| Error::field(&["body", "cluster_name"], "value_error", error.detail.into_owned()))?;
-    let details = details(body.0)?;
+    let OnboardBody { context_name, provider_name, tags, use_secure_tls, metadata, .. } = body.0;
+    let details = details(context_name, provider_name, tags, use_secure_tls, metadata)?;
     let onboard = OnboardSeedCluster {
         principal: caller.principal.as_ref().clone(),
         agent_id: agent_id.clone(),
@@ -202,30 +208,31 @@ fn agent_id(headers: &HeaderMap) -> Result<String> {
     })
 }
 
-fn details(body: OnboardBody) -> Result<SeedClusterDetails> {
+/// Checks the fields that only the seeds' clients send.
+pub(super) fn details(
+    context_name: Option<String>,
+    provider_name: Option<String>,
+    tags: Option<Tags>,
+    use_secure_tls: bool,
+    metadata: Option<Map<String, Value>>,
+) -> Result<SeedClusterDetails> {
     let fault = |field: &str, message: String| Err(Error::field(&["body", field], "value_error", message));
     let short = |text: &Option<String>| text.as_ref().is_none_or(|text| is_line(text, TEXT_MAX));
-    if !short(&body.context_name) {
+    if !short(&context_name) {
         return fault("context_name", format!("context_name must be one line of at most {TEXT_MAX} bytes"));
     }
-    if !short(&body.provider_name) {
+    if !short(&provider_name) {
         return fault("provider_name", format!("provider_name must be one line of at most {TEXT_MAX} bytes"));
     }
-    let tags = body.tags.map(Tags::list).unwrap_or_default();
+    let tags = tags.map(Tags::list).unwrap_or_default();
     if tags.len() > TAGS_MAX || !tags.iter().all(|tag| is_line(tag, TAG_MAX)) {
         return fault("tags", format!("tags must be at most {TAGS_MAX} of at most {TAG_MAX} bytes"));
     }
-    let metadata = body.metadata.unwrap_or_default();
+    let metadata = metadata.unwrap_or_default();
     if serde_json::to_vec(&metadata).map_or(usize::MAX, |text| text.len()) > METADATA_MAX {
         return fault("metadata", format!("metadata must be at most {METADATA_MAX} bytes"));
     }
-    Ok(SeedClusterDetails {
-        context_name: body.context_name,
-        provider_name: body.provider_name,
-        tags,
-        use_secure_tls: body.use_secure_tls,
-        metadata,
-    })
+    Ok(SeedClusterDetails { context_name, provider_name, tags, use_secure_tls, metadata })
 }
 
 fn is_line(text: &str, most: usize) -> bool {

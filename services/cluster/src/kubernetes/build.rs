@@ -63,7 +63,7 @@ pub(crate) fn bind(options: &Options, link: Option<KubernetesLink>, deps: &Deps)
     let certificate = Certificate::watch(files, Arc::clone(&deps.clock), &deps.tasks)
         .context("failed to read the certificate of the Kubernetes door")?;
     let mut tls = certificate.server_config().context("failed to set up TLS of the Kubernetes door")?;
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls.alpn_protocols = vec![super::HTTP_2.to_vec(), b"http/1.1".to_vec()];
     let host = options.kubernetes_host.to_string();
     let listener = match roadstead_http_kit::bind(&host, options.kubernetes_port) {
         // Somebody's desk: another hub may be running. The address in use is shown and given out.

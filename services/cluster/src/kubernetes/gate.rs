@@ -1,17 +1,19 @@
-//! Who may go through to which cluster: the front door's own authentication, a quota, the registry's answer, and an identity
-//! signed for that cluster.
+//! Who may go through to which cluster with what: the front door's own authentication, a quota, the registry's answer, the
+//! policy's verdict about this request, and an identity signed for that cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::header::{HeaderMap, USER_AGENT};
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::{Actor, Origin};
 use roadstead_contracts::identity::Action;
-use roadstead_contracts::message::{ActsAs, AgentTarget, CredentialProof};
+use roadstead_contracts::message::{ActsAs, AgentTarget, CredentialProof, Raise};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Authenticator as _, Caller, Credential, RequestContext};
 use roadstead_kv::{Kv, MemoryKv, Quota};
+use roadstead_policy::{As, Judgement};
 use roadstead_runtime::SharedClock;
 
 use super::standing::Standing;
@@ -91,11 +93,12 @@ impl Gate for HubGate {
             RequestContext { request_id: asked.request_id.to_owned(), client: asked.source, traceparent: None };
         let caller = self.caller(&shown, &context).await?;
         self.spend(&caller).await?;
-        if !caller.principal.allows(Action::ClustersRead) {
-            return Err(caller.principal.refusal(Action::ClustersRead));
+        let somewhere = |action| roadstead_policy::gate(&caller.principal, action, self.app.clock.now());
+        if !somewhere(Action::OperationsWrite).allowed {
+            somewhere(Action::ClustersRead).check(&caller.principal)?;
         }
         let origin = origin(&asked);
-        let admitted = self.admit_caller(&caller, asked.cluster, asked.acts_as, &context).await?;
+        let admitted = self.admit_caller(&caller, asked.cluster, asked.acts_as, asked.request, &context).await?;
         Ok(Admitted { origin, ..admitted })
     }
 
@@ -112,12 +115,13 @@ pub(super) fn origin(asked: &Asked<'_>) -> Origin {
 }
 
 impl HubGate {
-    /// For a caller who is known and counted: which cluster, and as whom.
+    /// For a caller who is known and counted: which cluster, whether with this request, and as whom.
     pub(crate) async fn admit_caller(
         &self,
         caller: &Caller,
         cluster: &str,
         acts_as: Option<ActsAs>,
+        request: RequestKind,
         context: &RequestContext,
     ) -> Result<Admitted> {
         let app = &self.app;
@@ -128,9 +132,17 @@ impl HubGate {
         }
         let agent = app.agent(caller, AgentTarget::Cluster(cluster.to_owned()), context).await?;
         let cluster_id = agent.cluster_id.ok_or(Code::AgentOffline)?;
-        let assertion = match &acts_as {
-            None => app.authentication.identity(caller, cluster_id, context).await?,
-            Some(somebody) => app.authentication.identity_of(caller, somebody, cluster_id, context).await?,
+        let facts = agent.facts_of_cluster().ok_or(Code::AgentOffline)?;
+        let Judgement { verdict, goes_as } =
+            roadstead_policy::judge(&caller.principal, &facts, &request, app.clock.now());
+        verdict.check(&caller.principal)?;
+        let under = verdict.rule().map(|(id, _)| id);
+        let assertion = match (&acts_as, goes_as) {
+            (None, As::Own) => app.authentication.identity(caller, cluster_id, context).await?,
+            (None, As::Raised(_)) => {
+                app.authentication.raised(caller, Raise { cluster: facts, request }, context).await?
+            }
+            (Some(somebody), _) => app.authentication.identity_of(caller, somebody, cluster_id, context).await?,
         };
         Ok(Admitted {
             cluster_id,
@@ -141,7 +153,7 @@ impl HubGate {
             origin: Origin::request(&context.request_id).from_address(context.client),
             acts_as,
             assertion,
-            right: self.standing.of(caller),
+            right: self.standing.of(caller, under, app.clock.now()),
         })
     }
 }

@@ -4,11 +4,13 @@
 //! request: who asks ([`Gate`]), for which cluster, which headers may go on ([`vet`]). The rest is carried over a stream
 //! to the cluster's agent ([`relay`]); errors of the hub's own are Kubernetes `Status` objects ([`status`]).
 
+pub(crate) mod ask;
 mod breaker;
 pub(crate) mod browser;
 mod build;
 mod credential;
 mod gate;
+mod http2;
 pub(crate) mod proxy;
 mod relay;
 mod session;
@@ -31,7 +33,7 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use roadstead_contracts::agent::{StreamHead, StreamTarget};
+use roadstead_contracts::agent::{RequestKind, StreamHead, StreamTarget};
 use roadstead_contracts::audit::{Actor, Origin};
 use roadstead_contracts::ids::{ClusterId, MessageId, UserId};
 use roadstead_contracts::message::ActsAs;
@@ -62,11 +64,14 @@ const IDLE_TIME: Duration = Duration::from_secs(125);
 const OPEN_TIME: Duration = Duration::from_secs(10);
 /// Largest head of a request.
 const HEAD_MAX: usize = 64 * 1024;
+/// HTTP/2 as TLS names it (RFC 9113 §3.2).
+pub(crate) const HTTP_2: &[u8] = b"h2";
 
 /// Decides who may go through to which cluster.
 #[async_trait]
 pub(crate) trait Gate: Send + Sync {
-    /// Authenticates, spends quota, finds the cluster (not visible = not found), and has an identity signed for it.
+    /// Authenticates, spends quota, finds the cluster (not visible = not found), asks the policy, and has an identity
+    /// signed for it.
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted>;
 
     /// Whose request it is, when that is known already: for the record of a refusal.
@@ -87,6 +92,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) request_id: &'a str,
     /// As whom the client asks to act.
     pub(crate) acts_as: Option<ActsAs>,
+    /// What is asked of the cluster.
+    pub(crate) request: RequestKind,
 }
 
 /// A caller who may go through.
@@ -158,10 +165,14 @@ impl Door {
         // Small frames of exec and watches must not wait for a full segment.
         let _ = socket.set_nodelay(true);
         let Ok(Ok(socket)) = tokio::time::timeout(HEAD_TIME, acceptor.accept(socket)).await else { return };
-        self.http(TokioIo::new(socket), peer).await;
+        if socket.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+            self.http2(TokioIo::new(socket), peer).await;
+        } else {
+            self.http(TokioIo::new(socket), peer).await;
+        }
     }
 
-    /// One connection: HTTP/1.1, because that is what upgrades; client-go opens as many as it needs.
+    /// One connection in HTTP/1.1, which is what upgrades; client-go opens as many as it needs.
     async fn http<IO>(self: Arc<Self>, io: IO, peer: SocketAddr)
     where
         IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
@@ -233,7 +244,9 @@ impl Door {
         let upgrade = vet::upgrade(request.headers())?;
         let acts_as = vet::acts_as(request.headers())?;
         let source = peer.ip();
-        let asked = Asked { headers: request.headers(), cluster: &target.cluster, source, request_id, acts_as };
+        let kind = vet::kind(request.method().as_str(), &target.tail)?;
+        let asked =
+            Asked { headers: request.headers(), cluster: &target.cluster, source, request_id, acts_as, request: kind };
         let admitted = self.admitted(asked, request.method().as_str(), &target.tail).await?;
         let headers = vet::headers(request.headers());
         let client_side = upgrade.map(|_| hyper::upgrade::on(&mut request));

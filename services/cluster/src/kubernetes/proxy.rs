@@ -10,7 +10,6 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::Response;
 use hyper::body::Frame;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper_util::rt::TokioIo;
 use roadstead_contracts::{Code, Error, Result};
 use tokio::io::{ReadHalf, WriteHalf};
 
@@ -36,7 +35,7 @@ pub(crate) struct Call<'a, B> {
 }
 
 /// The bytes behind a switch of protocols.
-pub(crate) type Socket = TokioIo<hyper::upgrade::Upgraded>;
+pub(crate) type Socket = roadstead_tunnel::exchange::Joined;
 
 /// What is answered.
 pub(crate) struct Reply {
@@ -66,7 +65,7 @@ impl Door {
         }
     }
 
-    async fn proxied<B>(self: &Arc<Self>, call: Call<'_, B>) -> Result<Reply>
+    pub(super) async fn proxied<B>(self: &Arc<Self>, call: Call<'_, B>) -> Result<Reply>
     where
         B: Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static,
     {
@@ -87,6 +86,7 @@ impl Door {
             source: call.source,
             request_id: call.request_id,
             acts_as: vet::acts_as(&headers)?,
+            request: vet::kind(call.method, &target.tail)?,
         };
         let admitted = self.admitted(asked, call.method, &target.tail).await?;
         let right = admitted.right.clone();
@@ -112,9 +112,7 @@ impl Door {
                 })
             }
             Outcome::Switched(response, cluster) => {
-                let cluster =
-                    cluster.await.map_err(|_| Error::new(Code::AgentError, "the cluster broke the switch off"))?;
-                let (read, write) = tokio::io::split(TokioIo::new(cluster));
+                let (read, write) = tokio::io::split(cluster);
                 let headers = plain(response.headers());
                 Ok(Reply { status: 101, headers, body: ReplyBody::Socket(read, write, right) })
             }

@@ -5,27 +5,27 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::upgrade::OnUpgrade;
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, Uri};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::Stream;
+use roadstead_tunnel::exchange::{self, Answer, Joined};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::standing::Right;
 use super::vet::{Pace, Upgrade};
 
-/// Why a body broke off.
-pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) use roadstead_tunnel::exchange::BoxError;
+
 /// Body of an answer: the cluster's, or one of ours.
 pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -33,8 +33,6 @@ pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
 const PLAIN_DEADLINE: Duration = Duration::from_secs(75);
 /// The same for what somebody behind the API server answers: the longest that any proxy in between waits, with room.
 const LONG_DEADLINE: Duration = Duration::from_secs(3_600);
-/// Most bytes that are kept between the stream and the client besides the stream's window: also the longest head of an answer.
-const BUFFER_MAX: usize = 64 * 1024;
 /// Buffer of each direction of an upgraded exchange.
 const SPLICE_BUFFER: usize = 16 * 1024;
 
@@ -79,7 +77,7 @@ pub(crate) enum Outcome {
     /// An answer with its body.
     Answer(Response<AnswerBody>),
     /// The cluster switched protocols: this head goes to the client, then the bytes of both are spliced.
-    Switched(Response<AnswerBody>, OnUpgrade),
+    Switched(Response<AnswerBody>, Joined),
 }
 
 /// Carries one exchange over a stream.
@@ -89,17 +87,6 @@ where
     B::Error: Into<BoxError>,
 {
     let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right, bulk: _ } = exchange;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(BUFFER_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|fault| broken(&fault))?;
-    let cut = right.clone();
-    tasks.spawn("kubernetes-exchange", async move {
-        // A broken exchange shows at its caller as a broken body; here it is no news.
-        let _ = cut.during(connection.with_upgrades()).await;
-    });
-
     // The agent sets the real host; HTTP/1.1 wants one.
     headers.insert(HOST, HeaderValue::from_static("kubernetes"));
     if let Some(upgrade) = upgrade {
@@ -108,61 +95,82 @@ where
     }
     let mut forwarded = Request::new(body);
     *forwarded.method_mut() = method;
-    *forwarded.uri_mut() = tail.parse::<Uri>().map_err(|_| Error::of(Code::BadRequest))?;
+    *forwarded.uri_mut() = Uri::try_from(tail).map_err(|_| Error::of(Code::BadRequest))?;
     *forwarded.headers_mut() = headers;
 
     let limit = if pace == Pace::Long || upgrade.is_some() { LONG_DEADLINE } else { PLAIN_DEADLINE };
-    let answer = tokio::time::timeout(limit, sender.send_request(forwarded)).await;
-    let mut answer = answer.map_err(|_| Error::of(Code::Timeout))?.map_err(|fault| broken(&fault))?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        if upgrade.is_none() {
-            return Err(Error::new(Code::AgentError, "the cluster switched protocols without being asked"));
+    let asking = tokio::time::timeout(limit, exchange::ask(stream, forwarded, tasks));
+    // Whoever loses the right while waiting is told so when the credential is looked at again.
+    let answer = right.during(asking).await.ok_or(Code::InvalidCredential)?;
+    match answer.map_err(|_| Error::of(Code::Timeout))?.map_err(|fault| broken(&fault))? {
+        Answer::Switched(..) if upgrade.is_none() => {
+            Err(Error::new(Code::AgentError, "the cluster switched protocols without being asked"))
         }
-        let cluster_side = hyper::upgrade::on(&mut answer);
-        // The agent's connection ends with this exchange and says so (`close`), which Go's client takes for no upgrade.
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        return Ok(Outcome::Switched(answer.map(|_| empty()), cluster_side));
+        Answer::Switched(mut answer, cluster) => {
+            clean_switch(answer.headers_mut());
+            Ok(Outcome::Switched(answer.map(|()| empty()), cluster))
+        }
+        Answer::Plain(answer) => {
+            let (mut parts, body) = answer.into_parts();
+            clean(&mut parts.headers, &prefix)?;
+            if upgrade.is_some() {
+                // Whatever else answers an upgrade ends the connection with it (row P06): nothing raw is left open behind it.
+                parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            let watch = pace == Pace::Watch && parts.status.is_success();
+            Ok(Outcome::Answer(Response::from_parts(parts, carried(body, watch, right, tasks))))
+        }
     }
-    let (mut parts, body) = answer.into_parts();
-    clean(&mut parts.headers, &prefix)?;
-    if upgrade.is_some() {
-        // Whatever else answers an upgrade ends the connection with it (row P06): nothing raw is left open behind it.
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// The body for the client. A small answer is here already; of any other the stream is kept until it has ended, and cut when
+/// the right ends.
+fn carried(mut body: exchange::AnswerBody, watch: bool, right: Right, tasks: &Tasks) -> AnswerBody {
+    if let Some(whole) = body.whole() {
+        return Full::new(whole).map_err(|never| match never {}).boxed_unsync();
     }
-    let ending =
-        (pace == Pace::Watch && parts.status.is_success()).then(|| Box::pin(tasks.stopping().cancelled_owned()));
-    let body = Carried { body, _sender: sender, ending, ended: false, _right: right };
-    Ok(Outcome::Answer(Response::from_parts(parts, body.boxed_unsync())))
+    let (read, done) = oneshot::channel::<std::convert::Infallible>();
+    if let Some(stream) = body.writer() {
+        // Whoever reads the body may be stopped at a full socket: the cut does not wait for that.
+        tasks.spawn("kubernetes-right", async move {
+            if right.during(done).await.is_none() {
+                stream.reset(roadstead_tunnel::Code::REVOKED);
+            }
+        });
+    }
+    let ending = watch.then(|| Box::pin(tasks.stopping().cancelled_owned()));
+    Carried { body, ending, ended: false, _read: read }.boxed_unsync()
+}
+
+/// The head of a switch: what is about the way to the agent stays here, and Go's client takes an answer whose `Connection`
+/// says `close` for no upgrade.
+fn clean_switch(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
 }
 
 /// Joins client and cluster after the switch, until both are done or the right ends.
-pub(crate) async fn splice<IO>(mut client: IO, cluster: OnUpgrade, right: Right)
+pub(crate) async fn splice<IO>(mut client: IO, mut cluster: Joined, right: Right)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let Ok(cluster) = cluster.await else { return };
-    let mut cluster = TokioIo::new(cluster);
     let both = copy_bidirectional_with_sizes(&mut client, &mut cluster, SPLICE_BUFFER, SPLICE_BUFFER);
     // How it ended is the two ends' business: both see it.
     let _ = right.during(both).await;
 }
 
-fn broken(fault: &hyper::Error) -> Error {
-    let mut source = std::error::Error::source(fault);
-    while let Some(cause) = source {
-        if let Some(code) = cause.downcast_ref::<std::io::Error>().and_then(Stream::reset_code) {
-            return match code {
-                roadstead_tunnel::Code::REFUSED => Error::of(Code::AgentBusy).retry_after(1),
-                // Agents before this version know no such streams.
-                roadstead_tunnel::Code::INTERNAL => {
-                    Error::new(Code::AgentError, "the agent does not carry the Kubernetes API; update it")
-                }
-                _ => Error::new(Code::AgentError, "the agent broke the exchange off"),
-            };
+fn broken(fault: &std::io::Error) -> Error {
+    match Stream::reset_code(fault) {
+        Some(roadstead_tunnel::Code::REFUSED) => Error::of(Code::AgentBusy).retry_after(1),
+        // Agents before this version know no such streams.
+        Some(roadstead_tunnel::Code::INTERNAL) => {
+            Error::new(Code::AgentError, "the agent does not carry the Kubernetes API; update it")
         }
-        source = cause.source();
+        Some(_) => Error::new(Code::AgentError, "the agent broke the exchange off"),
+        None if fault.kind() == std::io::ErrorKind::InvalidData => {
+            Error::new(Code::AgentError, "the agent's answer is not one that can be read")
+        }
+        None => Error::new(Code::AgentOffline, "the agent went away").retry_after(1),
     }
-    Error::new(Code::AgentOffline, "the agent went away").retry_after(1)
 }
 
 /// Makes an answer safe to give on: nothing about the connection behind us, nothing for the hub's own origin.
@@ -198,16 +206,16 @@ pub(crate) fn empty() -> AnswerBody {
 }
 
 /// The cluster's body, which keeps the stream to the agent open until it has ended.
-struct Carried<S> {
-    body: Incoming,
-    _sender: S,
+struct Carried {
+    body: exchange::AnswerBody,
     /// Of a watch: it ends cleanly when the process stops or the stream breaks, so that the client resumes elsewhere.
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
-    _right: Right,
+    /// While it lives, the right is looked after.
+    _read: oneshot::Sender<std::convert::Infallible>,
 }
 
-impl<S: Unpin> Body for Carried<S> {
+impl Body for Carried {
     type Data = Bytes;
     type Error = BoxError;
 

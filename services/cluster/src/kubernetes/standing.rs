@@ -1,13 +1,17 @@
-//! Whether callers with open streams still may have them. A stream is checked when it opens; when an account, a session or
-//! a key changes, or at the latest within five seconds, it is checked again and cut when the right is gone or changed.
+//! Whether callers with open streams still may have them. A stream is checked when it opens; when an account, a session, a
+//! key or the policy changes, or at the latest within five seconds, it is checked again and cut when the right is gone or
+//! changed. What was opened under a rule with an end is cut at that end by this process's own clock, whoever is away then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt as _, stream};
 use roadstead_contracts::identity::Principal;
+use roadstead_contracts::ids::RuleId;
 use roadstead_contracts::message::CredentialProof;
+use roadstead_contracts::policy::{Effect, Rule};
 use roadstead_contracts::{Code, Result};
 use roadstead_http_kit::Caller;
 use roadstead_runtime::Tasks;
@@ -37,32 +41,43 @@ impl Right {
     }
 }
 
+/// What a right rests on: a credential, and the rule that gave more than its account's roles do, where one did.
+type Ground = (CredentialProof, Option<RuleId>);
+
 #[derive(Debug)]
 struct Entry {
     right: Weak<CancellationToken>,
     principal: Arc<Principal>,
 }
 
+impl Entry {
+    /// The rule that it rests on.
+    fn rule(&self, under: Option<RuleId>) -> Option<&Rule> {
+        rule_of(&self.principal, under?)
+    }
+}
+
 /// The credentials that have streams now.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
-    entries: Mutex<HashMap<CredentialProof, Entry>>,
+    entries: Mutex<HashMap<Ground, Entry>>,
 }
 
 impl Standing {
-    /// The right of a caller who was just let in.
-    pub(crate) fn of(&self, caller: &Caller) -> Right {
+    /// The right of a caller who was just let in, `under` a rule where its roles alone would not do.
+    pub(crate) fn of(&self, caller: &Caller, under: Option<RuleId>, now: DateTime<Utc>) -> Right {
+        let ground = (caller.proof.as_ref().clone(), under);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = entries.get(caller.proof.as_ref()).and_then(|entry| {
+        let known = entries.get(&ground).and_then(|entry| {
             let right = entry.right.upgrade()?;
-            (same_rights(&entry.principal, &caller.principal) && !right.is_cancelled()).then_some(right)
+            (!has_lost(&entry.principal, &caller.principal, under, now) && !right.is_cancelled()).then_some(right)
         });
         if let Some(right) = known {
             return Right(right);
         }
         let right = Arc::new(CancellationToken::new());
         let entry = Entry { right: Arc::downgrade(&right), principal: Arc::clone(&caller.principal) };
-        let replaced = entries.insert(caller.proof.as_ref().clone(), entry);
+        let replaced = entries.insert(ground, entry);
         // Streams with the rights of before end: their identity says what is no longer true.
         if let Some(older) = replaced.and_then(|entry| entry.right.upgrade()) {
             older.cancel();
@@ -79,11 +94,13 @@ impl Standing {
                 if stopping.is_cancelled() && this.is_idle() {
                     return;
                 }
+                let pause = this.until_next(authentication.now());
                 tokio::select! {
                     () = stopping.cancelled(), if !stopping.is_cancelled() => {}
                     () = authentication.changed() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
+                this.end_in_time(authentication.now());
                 this.look(&authentication).await;
             }
         });
@@ -94,18 +111,46 @@ impl Standing {
         entries.values().all(|entry| entry.right.strong_count() == 0)
     }
 
+    /// How long until somebody must look again: the usual time, or until a rule ends.
+    fn until_next(&self, now: DateTime<Utc>) -> Duration {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = entries.iter().filter(|(_, entry)| entry.right.upgrade().is_some_and(|right| !right.is_cancelled()));
+        let ends = open.filter_map(|((_, under), entry)| entry.rule(*under)?.until);
+        let left = ends.filter_map(|end| (end - now).to_std().ok()).min();
+        left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY))
+    }
+
+    /// Cuts what rests on a rule whose time is over. Asks nobody.
+    fn end_in_time(&self, now: DateTime<Utc>) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((_, under), entry) in entries.iter() {
+            if entry.rule(*under).is_some_and(|rule| !rule.stands(now))
+                && let Some(right) = entry.right.upgrade()
+            {
+                right.cancel();
+            }
+        }
+    }
+
     async fn look(&self, authentication: &Authentication) {
-        let open: Vec<_> = {
+        let open: HashMap<CredentialProof, Vec<_>> = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.retain(|_, entry| entry.right.strong_count() > 0);
-            let live = entries.iter().filter_map(|(proof, entry)| {
-                Some((proof.clone(), Arc::clone(&entry.principal), entry.right.upgrade()?))
-            });
-            live.collect()
+            let mut open: HashMap<_, Vec<_>> = HashMap::new();
+            for ((proof, under), entry) in entries.iter() {
+                if let Some(right) = entry.right.upgrade() {
+                    open.entry(proof.clone()).or_default().push((*under, Arc::clone(&entry.principal), right));
+                }
+            }
+            open
         };
-        let looks = stream::iter(open).map(|(proof, principal, right)| async move {
-            if has_ended(&principal, authentication.standing(&proof).await) {
-                right.cancel();
+        let looks = stream::iter(open).map(|(proof, rights)| async move {
+            let answer = authentication.standing(&proof).await;
+            let now = authentication.now();
+            for (under, principal, right) in rights {
+                if has_ended(&principal, &answer, under, now) {
+                    right.cancel();
+                }
             }
         });
         looks.buffer_unordered(AT_ONCE).collect::<()>().await;
@@ -113,13 +158,137 @@ impl Standing {
 }
 
 /// When nobody answers, what was open stays open: an outage of the user service is no revocation.
-fn has_ended(principal: &Principal, now: Result<Principal>) -> bool {
-    match now {
-        Ok(now) => !same_rights(principal, &now),
+fn has_ended(principal: &Principal, answer: &Result<Principal>, under: Option<RuleId>, now: DateTime<Utc>) -> bool {
+    match answer {
+        Ok(newer) => has_lost(principal, newer, under, now),
         Err(error) => matches!(error.code, Code::InvalidCredential | Code::Forbidden | Code::NotFound),
     }
 }
 
-fn same_rights(one: &Principal, two: &Principal) -> bool {
-    one.username == two.username && one.roles == two.roles && one.reach == two.reach && one.scope == two.scope
+/// Whether something is gone that a stream was opened with. More rights than then are no reason to cut it.
+fn has_lost(then: &Principal, newer: &Principal, under: Option<RuleId>, now: DateTime<Utc>) -> bool {
+    let same = then.username == newer.username
+        && then.roles == newer.roles
+        && then.reach == newer.reach
+        && then.scope == newer.scope
+        && then.permissions == newer.permissions;
+    let denied =
+        newer.rules.iter().any(|rule| rule.effect == Effect::Deny && rule.stands(now) && !then.rules.contains(rule));
+    let held = under
+        .is_none_or(|id| rule_of(newer, id).is_some_and(|rule| rule.stands(now) && rule_of(then, id) == Some(rule)));
+    !same || denied || !held
+}
+
+fn rule_of(principal: &Principal, id: RuleId) -> Option<&Rule> {
+    principal.rules.iter().find(|rule| rule.id == id)
+}
+
+#[cfg(test)]
+mod tests {
+
+    use roadstead_contracts::identity::{CredentialKind, Reach, Role};
+    use roadstead_contracts::ids::{ApiKeyId, SessionId, TypedId as _, UserId};
+    use roadstead_contracts::policy::{ClustersDraft, RuleDraft};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    fn rule(number: u128, effect: Effect, until: Option<i64>) -> Rule {
+        let draft = RuleDraft {
+            name: format!("r{number}"),
+            effect,
+            subjects: vec!["user:ada".to_owned()],
+            permissions: vec!["operations:write".to_owned()],
+            clusters: ClustersDraft::default(),
+            namespaces: vec!["shop".to_owned()],
+            kinds: Vec::new(),
+            verbs: Vec::new(),
+            until: until.map(at),
+            reason: None,
+        };
+        draft.checked(RuleId::from_uuid(Uuid::from_u128(number))).unwrap()
+    }
+
+    fn caller(rules: &[&Rule]) -> Caller {
+        let session_id = SessionId::from_uuid(Uuid::from_u128(2));
+        let user_id = UserId::from_uuid(Uuid::from_u128(1));
+        let principal = Principal {
+            user_id,
+            user_seq: 1,
+            username: "ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+            roles: [Role::Viewer].into(),
+            reach: Reach::All,
+            credential: CredentialKind::ApiKey(ApiKeyId::from_uuid(Uuid::from_u128(3))),
+            scope: None,
+            permissions: None,
+            rules: rules.iter().map(|rule| (*rule).clone()).collect(),
+        };
+        let proof = CredentialProof::Session { session_id, user_id, pair_id: None };
+        Caller { principal: Arc::new(principal), proof: Arc::new(proof) }
+    }
+
+    fn is_cut(right: &Right) -> bool {
+        right.0.is_cancelled()
+    }
+
+    #[test]
+    fn a_rules_end_cuts_what_was_opened_under_it_and_nothing_else() {
+        let standing = Standing::default();
+        let (given, other) = (rule(1, Effect::Allow, Some(60)), rule(2, Effect::Allow, Some(90)));
+        let who = caller(&[&given, &other]);
+        let own = standing.of(&who, None, at(0));
+        let under = standing.of(&who, Some(given.id), at(0));
+        let under_other = standing.of(&who, Some(other.id), at(0));
+        assert_eq!(standing.until_next(at(59)), Duration::from_secs(1), "not the usual two");
+        standing.end_in_time(at(59));
+        assert!(!is_cut(&under));
+        // At the very instant of its end a rule does not stand.
+        standing.end_in_time(at(60));
+        assert!(is_cut(&under) && !is_cut(&own) && !is_cut(&under_other));
+        assert_eq!(standing.until_next(at(60)), LOOK_EVERY);
+    }
+
+    #[test]
+    fn more_rights_cut_nothing_and_fewer_do() {
+        let (given, denies) = (rule(1, Effect::Allow, Some(60)), rule(2, Effect::Deny, None));
+        let (bare, with) = (caller(&[]), caller(&[&given]));
+        let lost = |then: &Caller, newer: &Caller, under: Option<RuleId>| {
+            has_lost(&then.principal, &newer.principal, under, at(0))
+        };
+        assert!(!lost(&bare, &with, None), "a rule was given");
+        assert!(!lost(&with, &bare, None), "it did not rest on the rule");
+        assert!(lost(&with, &bare, Some(given.id)), "the rule is gone before its time");
+        let longer = rule(1, Effect::Allow, Some(70));
+        assert!(lost(&with, &caller(&[&longer]), Some(given.id)), "the rule is another one");
+        assert!(lost(&with, &caller(&[&given, &denies]), Some(given.id)) && lost(&bare, &caller(&[&denies]), None));
+        assert!(!lost(&caller(&[&denies]), &bare, None), "a denial was taken away");
+    }
+
+    #[test]
+    fn rights_are_shared_and_replaced() {
+        let standing = Standing::default();
+        let given = rule(1, Effect::Allow, Some(60));
+        let with = caller(&[&given]);
+        let first = standing.of(&with, Some(given.id), at(0));
+        assert!(Arc::ptr_eq(&first.0, &standing.of(&with, Some(given.id), at(1)).0));
+        // Given again, with another end: what was opened before ends.
+        let again = caller(&[&rule(1, Effect::Allow, Some(120))]);
+        let second = standing.of(&again, Some(given.id), at(2));
+        assert!(is_cut(&first) && !is_cut(&second));
+    }
+
+    #[test]
+    fn when_nobody_answers_streams_stay_until_their_time() {
+        let given = rule(1, Effect::Allow, Some(60));
+        let with = caller(&[&given]);
+        let away: Result<Principal> = Err(Code::Unavailable.into());
+        assert!(!has_ended(&with.principal, &away, Some(given.id), at(0)));
+        let gone: Result<Principal> = Err(Code::InvalidCredential.into());
+        assert!(has_ended(&with.principal, &gone, None, at(0)));
+    }
 }

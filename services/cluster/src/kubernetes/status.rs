@@ -29,8 +29,19 @@ fn reason(code: Code) -> &'static str {
 /// The answer for an error of the hub: a `Status` with our code among the causes and the request id in the message.
 pub(crate) fn answer(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
     let status = error.code.status();
+    // kubectl shows the message only: what is missing, which rule, and whom to ask belong into it.
+    let told =
+        error.errors.first().map_or_else(|| error.detail.to_string(), |one| format!("{}: {}", error.detail, one.msg));
     let mut details =
         json!({ "causes": [{ "reason": error.code.as_str(), "message": error.detail, "field": "roadstead" }] });
+    if let Some(causes) = details["causes"].as_array_mut() {
+        causes.extend(
+            error
+                .errors
+                .iter()
+                .map(|one| json!({ "reason": one.kind, "message": one.msg, "field": one.loc.join(".") })),
+        );
+    }
     if let Some(seconds) = error.retry_after {
         details["retryAfterSeconds"] = json!(seconds);
     }
@@ -39,7 +50,7 @@ pub(crate) fn answer(error: &Error, request_id: &str) -> Response<Full<Bytes>> {
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": format!("roadstead: {} (request {request_id})", error.detail),
+        "message": format!("roadstead: {told} (request {request_id})"),
         "reason": reason(error.code),
         "details": details,
         "code": status,

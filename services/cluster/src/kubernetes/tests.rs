@@ -313,3 +313,100 @@ async fn a_client_that_leaves_ends_the_exchange_below_a_silent_watch() {
     drop(client);
     assert!(timeout(PATIENCE, stream.read_u8()).await.unwrap().is_err());
 }
+
+impl Rig {
+    /// A connection of a client that speaks HTTP/2.
+    async fn client2(&self) -> hyper::client::conn::http2::SendRequest<http_body_util::Empty<bytes::Bytes>> {
+        let (client, server) = duplex(64 * 1024);
+        let door = Arc::clone(&self.door);
+        self.tasks.spawn("connection", door.http2(TokioIo::new(server), SocketAddr::from(([127, 0, 0, 1], 1))));
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let shaken = hyper::client::conn::http2::handshake(executor, TokioIo::new(client)).await;
+        let (sender, connection) = shaken.unwrap();
+        self.tasks.spawn("client", async move { drop(connection.await) });
+        sender
+    }
+}
+
+fn get2(path: &str) -> Request<http_body_util::Empty<bytes::Bytes>> {
+    let request = Request::get(format!("https://hub{path}")).header("authorization", "Bearer secret");
+    request.body(http_body_util::Empty::new()).unwrap()
+}
+
+#[tokio::test]
+async fn http2_is_the_same_door() {
+    let rig = Rig::new();
+    let mut client = rig.client2().await;
+    let mut refused = get2("/k/c/api");
+    refused.headers_mut().insert("impersonate-user", HeaderValue::from_static("system:admin"));
+    for (request, status) in [
+        (refused, 403),
+        (get2("/k/c/a%2e%2e%2fb"), 400),
+        (Request::get("https://hub/k/c/api").body(http_body_util::Empty::new()).unwrap(), 401),
+        (
+            Request::builder().method("TRACE").uri("https://hub/k/c/api").body(http_body_util::Empty::new()).unwrap(),
+            405,
+        ),
+    ] {
+        assert_eq!(timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap().status(), status);
+    }
+    rig.nothing_went_up();
+    // Two at once on the one connection; what goes on is as from HTTP/1.1.
+    let (slow, quick) =
+        (client.send_request(get2("/k/c/api/v1/pods?watch=true")), client.send_request(get2("/k/c/api")));
+    let (mut watch, head) = rig.exchange().await;
+    assert!(head.starts_with("get /api/v1/pods?watch=true http/1.1\r\n"), "{head}");
+    assert!(head.contains("host: kubernetes\r\n"), "{head}");
+    assert!(!head.contains("secret") && !head.contains("authority") && !head.contains("//hub"), "{head}");
+    let (mut stream, _) = rig.exchange().await;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    let answer = timeout(PATIENCE, quick).await.unwrap().unwrap();
+    assert!(!answer.headers().contains_key("connection") && answer.headers().contains_key("x-request-id"));
+    assert_eq!(timeout(PATIENCE, answer.into_body().collect()).await.unwrap().unwrap().to_bytes().as_ref(), b"ok");
+    watch.write_all(b"HTTP/1.1 200 OK\r\n\r\n{}\n").await.unwrap();
+    let mut events = timeout(PATIENCE, slow).await.unwrap().unwrap().into_body();
+    let first = timeout(PATIENCE, events.frame()).await.unwrap().unwrap().unwrap();
+    assert_eq!(first.into_data().unwrap().as_ref(), b"{}\n");
+    // The right ends below a silent watch: the cluster's side is cut, the client sees its watch end.
+    rig.right.cancel();
+    assert!(timeout(PATIENCE, watch.read_u8()).await.unwrap().is_err());
+    let rest = timeout(PATIENCE, events.collect()).await.unwrap().unwrap();
+    assert!(rest.to_bytes().is_empty());
+}
+
+#[tokio::test]
+async fn p11_requests_that_are_taken_back_as_fast_as_they_come_end_the_connection() {
+    let rig = Rig::new();
+    let mut client = rig.client2().await;
+    let flood = async {
+        for number in 0..10_000 {
+            if client.ready().await.is_err() {
+                return number;
+            }
+            let mut asked = Box::pin(client.send_request(get2("/k/c/api/v1/pods")));
+            let _ = futures_util::poll!(asked.as_mut());
+            // The head has gone out; a reset goes behind it.
+            tokio::task::yield_now().await;
+            drop(asked);
+        }
+        10_000
+    };
+    // The cluster takes them all and says nothing.
+    let mut held = Vec::new();
+    let silent = async {
+        while let Some(stream) = std::future::poll_fn(|context| rig.agent.lock().unwrap().poll_recv(context)).await {
+            held.push(stream);
+        }
+    };
+    let taken = async {
+        tokio::select! {
+            taken = flood => taken,
+            () = silent => 10_000,
+        }
+    };
+    let taken = timeout(PATIENCE * 3, taken).await.unwrap();
+    assert!(taken < 10_000, "all of them were taken");
+    // The door itself is none the worse.
+    let mut other = rig.client("GET /healthz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").await;
+    assert!(rest(&mut other).await.0.ends_with(b"ok"));
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use hyper::header::{self, HeaderMap, HeaderName};
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::identity::Role;
 use roadstead_contracts::message::ActsAs;
 use roadstead_contracts::{Code, Error, Result};
@@ -101,6 +102,12 @@ pub(crate) fn target(path: &str, query: Option<&str>) -> Result<Target> {
     let bulk = pace != Pace::Plain || is_whole_list(tail, query.unwrap_or_default());
     let tail = query.map_or_else(|| tail.to_owned(), |query| format!("{tail}?{}", clamped(query)));
     Ok(Target { cluster: cluster.to_owned(), tail, pace, bulk })
+}
+
+/// What is asked of the cluster, as its API server will read it. What goes on is what was read.
+pub(crate) fn kind(method: &str, tail: &str) -> Result<RequestKind> {
+    let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
+    roadstead_policy::kubernetes::read(method, path, query)
 }
 
 fn pace(path: &str, query: &str) -> Pace {

@@ -49,11 +49,14 @@ fn the_public_routes_are_these() {
         let known = [
             "/api/v1/auth",
             "/api/v1/audit",
+            "/api/v1/policies",
+            "/api/v1/access-requests",
             "/api/v1/service-accounts",
             "/auth",
             "/api/v1.0/",
             "/users",
             "/api-keys",
+            "/license",
             "/api/v1/clusters/{cluster}/proxy/",
             "/api/v1/clusters/{cluster}/terminal",
             "/api/v1/clusters/{cluster}/logs",
@@ -79,17 +82,26 @@ fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) ->
         .replace("{token}", token)
         .replace("{operation}", &operation)
         .replace("{rollout}", &rollout)
+        .replace("{namespace}", "shop")
+        .replace("{kind}", "deployments")
+        .replace("{name}", "web")
         .replace("{recording}", "0198c5b0-0000-7000-8000-000000000009")
         .replace("{account}", &rig.viewer.principal.username);
     assert!(!path.contains('{'), "{path} has a parameter that this test does not know");
     let path = if path.ends_with("/namespaces") && path.starts_with("/api/v3.0") {
         format!("{path}?agent_id={agent}")
+    } else if path.ends_with("/nodes/status/cluster") {
+        format!("{path}?cluster={cluster}")
     } else {
         path
     };
     let body = match (row.method.as_str(), row.path.as_str()) {
         ("POST", "/api/v1/clusters") => Some(json!({"name": "new"})),
         ("POST", "/api/v2.0/onboard") => Some(json!({"cluster_name": "new"})),
+        ("POST", path) if path.ends_with("/onboard-cluster") => {
+            Some(json!({"cluster_name": "new", "server_url": "https://10.0.0.1", "token": "t"}))
+        }
+        ("POST", path) if path.contains("/execute-kubectl-direct/") => Some(json!({"command": "kubectl get pods"})),
         ("POST", "/api/v1/clusters/{cluster}/manifests") => Some(json!({"manifests": MANIFEST})),
         ("POST", "/api/v1/clusters/{cluster}/operations" | "/api/v1/rollouts") => {
             Some(json!({"kind": "apply", "manifests": MANIFEST, "clusters": [cluster]}))
@@ -170,7 +182,7 @@ async fn every_route_refuses_who_may_not() {
         // Another operator: what is not theirs is not there. Grants are for admins, who see everything.
         let has_id =
             ["{cluster}", "{agent}", "{token}", "{operation}", "{rollout}"].iter().any(|part| row.path.contains(part))
-                || target.path.contains("agent_id=");
+                || ["agent_id=", "?cluster="].iter().any(|part| target.path.contains(part));
         if has_id && action != Some(Action::UsersWrite) {
             let answer = send(vec![("x-api-key", rig.other.key.clone())]).await;
             assert_eq!((answer.status, answer.code().as_str()), (404, "not_found"), "{name}: not theirs");

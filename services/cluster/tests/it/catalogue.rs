@@ -1,7 +1,5 @@
 //! Rows of the catalogue of bad input, walked over the table of routes (R01, R02, R04, R06, R08, R10, A06, L01, L02).
 
-use std::fmt::Write as _;
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use roadstead_auth::agent_key::AgentKey;
@@ -10,14 +8,17 @@ use roadstead_contracts::ids::{ApiKeyId, JoinTokenId};
 use roadstead_http_kit::Access;
 use roadstead_runtime::Clock as _;
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
+use roadstead_testkit::logs;
 use serde_json::{Value, json};
-use tracing::field::{Field, Visit};
-use tracing::span;
 
 use crate::rig::{Answer, Rig};
 
 /// Routes with a JSON body of ours. The Kubernetes routes pass theirs on.
-const WITH_BODY: [(&str, &str); 7] = [
+const WITH_BODY: [(&str, &str); 11] = [
+    ("POST", "/kubeconfig/onboard-cluster"),
+    ("POST", "/api/v2.0/onboard-cluster"),
+    ("POST", "/kubeconfig/execute-kubectl-direct/{cluster}"),
+    ("POST", "/api/v2.0/execute-kubectl-direct/{cluster}"),
     ("POST", "/api/v1/clusters"),
     ("PUT", "/api/v1/clusters/{cluster}"),
     ("PUT", "/api/v1/clusters/{cluster}/connection"),
@@ -27,7 +28,9 @@ const WITH_BODY: [(&str, &str); 7] = [
     ("POST", "/api/v1/rollouts"),
 ];
 /// Routes that change something without a JSON body of ours.
-const WITHOUT_BODY: [&str; 7] = [
+const WITHOUT_BODY: [&str; 9] = [
+    "/kubeconfig/select-cluster-and-get-namespaces/{cluster}",
+    "/api/v2.0/select-cluster-and-get-namespaces/{cluster}",
     "/api/v2.0/generate-agent-id",
     "/api/v1/clusters/{cluster}/grants/{account}",
     "/api/v1/rollouts/{rollout}/approve",
@@ -37,8 +40,11 @@ const WITHOUT_BODY: [&str; 7] = [
     "/api/v1/rollouts/{rollout}/cancel",
 ];
 /// Routes whose bodies `operations.rs` looks at: manifests, and what may be left out.
-const OTHER_BODY: [&str; 4] = [
+const OTHER_BODY: [&str; 7] = [
+    "/kubeconfig/clusters/{cluster}/yaml/{namespace}/{kind}/{name}",
+    "/api/v2.0/clusters/{cluster}/yaml/{namespace}/{kind}/{name}",
     "/api/v1/clusters/{cluster}/manifests",
+    "/api/v1/clusters/{cluster}/charts",
     "/api/v1/operations/{operation}/cancel",
     "/api/v1/operations/{operation}/retry",
     "/api/v1/operations/{operation}/undo",
@@ -269,53 +275,11 @@ async fn a06_tokens_of_agents_are_no_credentials() {
     }
 }
 
-/// Keeps every line that any crate of ours logs, at any level.
-struct Lines;
-
-static LINES: Mutex<String> = Mutex::new(String::new());
-
-impl Visit for &Lines {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value:?} ", field.name());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value} ", field.name());
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("roadstead")
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut &*self);
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut &*self);
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut &*self);
-        LINES.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 /// Rows L01 and L02: two dozen secrets through every door, well and badly formed, and none of them in a log line, a
 /// metric, an answer that does not give it out, or a message.
 #[tokio::test]
 async fn l01_canaries_stay_where_they_belong() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| tracing::subscriber::set_global_default(Lines).unwrap());
+    logs::keep();
     let rig = rig().await;
     rig.world.add_cluster("prod", rig.operator.principal.user_id);
     let mut canaries: Vec<String> = (0..12).map(|number| format!("c4nary{number:02}x7f3a")).collect();
@@ -366,7 +330,7 @@ async fn l01_canaries_stay_where_they_belong() {
     canaries.extend(tokens.iter().map(|token| token.rsplit('.').next().unwrap().to_owned()));
     canaries.extend([join[37..].to_owned(), rig.operator.key[37..].to_owned()]);
     assert_eq!(canaries.len(), 24);
-    let (lines, messages) = (LINES.lock().unwrap().clone(), rig.world.bodies.lock().unwrap().clone());
+    let (lines, messages) = (logs::lines(), rig.world.bodies.lock().unwrap().clone());
     assert!(lines.contains("route=/api/v1/clusters") && messages.contains("digest"), "nothing was kept");
     for canary in &canaries {
         assert!(!lines.contains(canary.as_str()), "a secret is in the log");

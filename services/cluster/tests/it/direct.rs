@@ -11,7 +11,7 @@ use roadstead_contracts::message::{
     ClusterMode, ConnectCluster, ConnectionSource, Handover as _, ListRecordings, Page, ReadRecording,
     ReconnectCluster, Recording, RecordingPart, SessionFacts,
 };
-use roadstead_contracts::{Error, Result};
+use roadstead_contracts::{Code, Error, Result};
 use serde_json::json;
 
 use crate::owners::World;
@@ -26,9 +26,22 @@ impl Handovers for Onboarding {
         let world = &self.0;
         let answer = match verb {
             ConnectCluster::VERB => pack(serde_json::from_slice(&body).map(|asked: ConnectCluster| {
+                if world.clusters.lock().unwrap().iter().any(|(cluster, _)| cluster.name == asked.name) {
+                    return Err(Code::Conflict.into());
+                }
                 let mut cluster = world.add_cluster(asked.name.as_str(), asked.principal.user_id);
+                if let Some(details) = asked.details {
+                    world.details.lock().unwrap().insert(cluster.id, details);
+                }
+                world.rights.lock().unwrap().push((asked.profile, asked.namespaces));
                 let ConnectionSource::Token { server, .. } = asked.connection.source else { return Ok(cluster) };
-                (cluster.mode, cluster.endpoint) = (ClusterMode::Direct, Some(server));
+                if !server.starts_with("https://") {
+                    return Err(Error::field(&["body", "api_server_url"], "value_error", "not an address"));
+                }
+                let mut clusters = world.clusters.lock().unwrap();
+                let (stored, _) = clusters.last_mut().unwrap();
+                (stored.mode, stored.endpoint) = (ClusterMode::Direct, Some(server));
+                cluster.clone_from(stored);
                 Ok(cluster)
             })),
             ReconnectCluster::VERB => pack(

@@ -198,7 +198,8 @@ async fn operations_in_the_seeds_shape() {
     assert_eq!((all.json().as_array().unwrap().len(), all.header("x-total-count")), (1, "1"));
     assert_eq!(rig.get("/api/v1/operations?state=succeeded", key).await.json(), json!([]));
     assert_eq!(rig.get("/api/v1/operations?status=success", key).await.json(), json!([]));
-    for bad in ["status=odd", "state=queueed", "kind=helm", "rollout=7", "limit=0", "limit=1001", "cursor=1&offset=1"] {
+    for bad in ["status=odd", "state=queueed", "kind=chart", "rollout=7", "limit=0", "limit=1001", "cursor=1&offset=1"]
+    {
         assert_eq!(rig.get(&format!("/api/v1/operations?{bad}"), key).await.status, 400, "{bad}");
     }
     assert_eq!(rig.get("/api/v1/operations?cluster=none", key).await.status, 404);

@@ -172,10 +172,13 @@ fn sees(principal: &Principal, operation: &Operation) -> bool {
     operation.created_by == principal.user_id || principal.can_see(operation.cluster_id, None)
 }
 
+/// Rows in one answer: the owner has a limit of its own.
+const ROWS_MAX: usize = 3;
+
 fn page<T: Clone>(rows: Vec<T>, page: &PageRequest) -> Page<T> {
     let from = page.cursor.as_deref().map_or(page.offset, |cursor| cursor.parse().unwrap());
     let (from, total) = (usize::try_from(from).unwrap(), rows.len());
-    let items: Vec<T> = rows.into_iter().skip(from).take(page.limit as usize).collect();
+    let items: Vec<T> = rows.into_iter().skip(from).take((page.limit as usize).min(ROWS_MAX)).collect();
     let next = from + items.len();
     Page { items, total: total as u64, next_cursor: (next < total).then(|| next.to_string()) }
 }
@@ -301,5 +304,6 @@ fn again(principal: &Principal, operation: Operation, work: Work) -> CreateOpera
         deadline_seconds: None,
         priority: None,
         webhook_url: None,
+        webhook_sha256: None,
     }
 }

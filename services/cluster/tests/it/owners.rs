@@ -10,7 +10,7 @@ use roadstead_contracts::agent::{NamespaceInfo, NamespaceList};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
 use roadstead_contracts::ids::{AgentId, ApiKeyId, ClusterId, JoinTokenId, SessionId, UserId};
 use roadstead_contracts::message::*;
-use roadstead_contracts::names::ClusterName;
+use roadstead_contracts::names::{ClusterName, Namespace};
 use roadstead_contracts::{Code, Error, Result, queue};
 use roadstead_runtime::Ids;
 
@@ -27,6 +27,10 @@ pub struct World {
     pub clusters: Mutex<Vec<(Cluster, String)>>,
     pub agents: Mutex<Vec<(Agent, Option<UserId>)>>,
     pub tokens: Mutex<Vec<(JoinToken, String, UserId)>>,
+    /// Profile and namespaces of each directly connected cluster.
+    pub rights: Mutex<Vec<(RightsProfile, Vec<Namespace>)>>,
+    /// What the seeds' clients said of clusters.
+    pub details: Mutex<HashMap<ClusterId, SeedClusterDetails>>,
     pub agent: Mutex<AgentMood>,
     pub asked: Mutex<BTreeMap<&'static str, usize>>,
     pub bodies: Mutex<String>,
@@ -50,6 +54,8 @@ impl World {
             clusters: Mutex::default(),
             agents: Mutex::default(),
             tokens: Mutex::default(),
+            rights: Mutex::default(),
+            details: Mutex::default(),
             agent: Mutex::new(AgentMood::Well),
             asked: Mutex::default(),
             bodies: Mutex::default(),
@@ -96,9 +102,14 @@ impl World {
             version: Some("0.1.0".to_owned()),
             last_seen_at: Some(noon()),
             created_at: noon(),
+            cluster: Some(cluster.policy_facts()),
         };
         self.agents.lock().unwrap().push((agent, Some(owner)));
         cluster
+    }
+
+    pub fn details(&self, cluster: ClusterId) -> SeedClusterDetails {
+        self.details.lock().unwrap().get(&cluster).cloned().unwrap_or_default()
     }
 
     pub fn find(&self, principal: &Principal, reference: &str) -> Result<Cluster> {
@@ -109,7 +120,7 @@ impl World {
                 || cluster.name.as_str() == reference
         });
         found
-            .filter(|cluster| principal.can_see(cluster.id, cluster.owner_id))
+            .filter(|cluster| roadstead_policy::sees(principal, &cluster.policy_facts(), noon()))
             .cloned()
             .ok_or_else(|| Error::not_found("no such cluster"))
     }
@@ -122,7 +133,10 @@ impl World {
         let agents = self.agents.lock().unwrap();
         let found = agents.iter().find(|(agent, owner)| {
             agent.agent_id == reference
-                && agent.cluster_id.map_or(*owner == Some(principal.user_id), |id| principal.can_see(id, *owner))
+                && match &agent.cluster {
+                    Some(cluster) => roadstead_policy::sees(principal, cluster, noon()),
+                    None => *owner == Some(principal.user_id),
+                }
         });
         let mut agent = found.map(|(agent, _)| agent.clone()).ok_or_else(|| Error::not_found("no such agent"))?;
         agent.connected &= *self.agent.lock().unwrap() != AgentMood::Offline;
@@ -162,7 +176,15 @@ impl World {
             CredentialProof::LegacyApiKey { .. } => None,
         };
         let principal = principal.ok_or_else(|| Error::of(Code::InvalidCredential))?;
-        let assertion = request.cluster_id.map(|id| format!("signed.{id}.x"));
+        let mut assertion = request.cluster_id.map(|id| format!("signed.{id}.x"));
+        if let Some(raise) = &request.raise {
+            // As the user service does.
+            let judged = roadstead_policy::judge(&principal, &raise.cluster, &raise.request, noon());
+            judged.verdict.check(&principal)?;
+            if let roadstead_policy::As::Raised(role) = judged.goes_as {
+                assertion = Some(format!("raised.{}.x", role.as_str()));
+            }
+        }
         Ok(Authenticated { principal, expires_at: None, assertion })
     }
 
@@ -186,6 +208,8 @@ pub fn principal(user_id: UserId, seq: i64, name: &str, roles: &[Role], reach: R
         reach,
         credential: CredentialKind::QueuePeer(String::new()),
         scope: None,
+        permissions: None,
+        rules: Vec::new(),
     }
 }
 
@@ -268,8 +292,14 @@ pub async fn serve_onboarding(bus: &Bus, world: &Arc<World>) {
         ListSeedClusters => |request, world| {
             Ok(world.clusters.lock().unwrap().iter()
                 .filter(|(cluster, _)| cluster.owner_id == Some(request.principal.user_id))
-                .map(|(cluster, _)| seed_cluster(cluster.clone(), request.principal.user_seq, SeedClusterDetails::default()))
+                .map(|(cluster, _)| seed_cluster(cluster.clone(), request.principal.user_seq, world.details(cluster.id)))
+                .rev()
                 .collect::<Vec<_>>())
+        };
+        GetSeedCluster => |request, world| {
+            let cluster = world.find(&request.principal, &request.cluster)?;
+            let details = world.details(cluster.id);
+            Ok(seed_cluster(cluster, request.principal.user_seq, details))
         };
         CountClusters => |request, world| {
             let _: CountClusters = request;
@@ -340,6 +370,7 @@ fn changes(world: &Arc<World>) -> Router {
                 agent_id: world.ids.next::<AgentId>().to_string(),
                 cluster_id: cluster.as_ref().map(|cluster| cluster.id),
                 cluster_seq: cluster.as_ref().map(|cluster| cluster.seq),
+                cluster: cluster.as_ref().map(Cluster::policy_facts),
                 cluster_name: cluster.map(|cluster| cluster.name),
                 connected: false,
                 revoked: false,

@@ -13,7 +13,7 @@ use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::token::{Kind, TwoPart};
 use roadstead_bus::memory::Memory;
 use roadstead_bus::{Bus, Counts, Member, Transport};
-use roadstead_cluster::{Deps, Links, Service};
+use roadstead_cluster::{Deps, KubernetesLink, Links, Service};
 use roadstead_contracts::audit::AuditRecord;
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
@@ -82,6 +82,8 @@ pub struct Setup {
     pub without_owners: bool,
     /// Another user service, which is not there.
     pub user_url: Option<String>,
+    /// A Kubernetes door.
+    pub kubernetes: Option<KubernetesLink>,
 }
 
 impl Rig {
@@ -147,9 +149,9 @@ impl Rig {
         let links = Links {
             user_url: setup.user_url.or(Some(user_url)),
             agent_url: Some("https://agents.example:8007".to_owned()),
+            kubernetes: setup.kubernetes,
             bodies: Some(Arc::clone(&operations) as Arc<dyn roadstead_relay::BodyStage>),
             handovers: Some(Arc::new(crate::direct::Onboarding(Arc::clone(&world)))),
-            ..Links::default()
         };
         let service = roadstead_cluster::build(deps.clone(), links).unwrap();
         service.start().await.unwrap();

@@ -10,17 +10,19 @@ use roadstead_contracts::message::{
 use roadstead_contracts::{Code, Error, Result};
 
 use super::create_cluster::{check_description, name_taken};
-use super::{App, require};
+use super::{App, require, require_at};
+use crate::domain::check_profile;
 use crate::hosting::seal_connection;
 use crate::limits::{BURST_MAX, QPS_MAX, TIMEOUT_SECONDS_MAX};
-use crate::store::{NewCluster, NewConnection};
+use crate::store::{NewCluster, NewConnection, Rights};
 
 pub(crate) async fn connect_cluster(app: &App, request: ConnectCluster) -> Result<Cluster> {
     let principal = &request.principal;
-    require(principal, Action::ClustersWrite)?;
-    require(principal, Action::ClustersManage)?;
+    require(app, principal, Action::ClustersWrite)?;
+    require(app, principal, Action::ClustersManage)?;
     check_description(&request.description)?;
     request.labels.check()?;
+    check_profile(request.profile, &request.namespaces)?;
     let new = NewCluster {
         id: app.ids.next(),
         name: request.name.clone(),
@@ -32,7 +34,8 @@ pub(crate) async fn connect_cluster(app: &App, request: ConnectCluster) -> Resul
         details: request.details,
     };
     let connection = checked(app, principal, new.id, &request.connection)?;
-    let made = app.store.connect_cluster(&new, &connection, &app.own_change()).await;
+    let rights = Rights { profile: request.profile, namespaces: request.namespaces };
+    let made = app.store.connect_cluster(&new, &connection, &rights, &app.own_change()).await;
     let record = made.map_err(|fault| name_taken(fault, new.name.as_str()))?;
     app.relay.nudge();
     app.hosting.notify_one();
@@ -44,8 +47,8 @@ pub(crate) async fn connect_cluster(app: &App, request: ConnectCluster) -> Resul
 pub(crate) async fn reconnect_cluster(app: &App, request: ReconnectCluster) -> Result<Cluster> {
     let principal = &request.principal;
     let cluster = app.visible_cluster(principal, &request.cluster).await?.cluster;
-    require(principal, Action::ClustersWrite)?;
-    require(principal, Action::ClustersManage)?;
+    require_at(app, principal, Action::ClustersWrite, &cluster.policy_facts())?;
+    require_at(app, principal, Action::ClustersManage, &cluster.policy_facts())?;
     let connection = checked(app, principal, cluster.id, &request.connection)?;
     let cutoff = app.presence.cutoff();
     let changed = app.store.reconnect_cluster(cluster.id, &connection, cutoff, &app.own_change()).await?;
@@ -59,7 +62,7 @@ pub(crate) async fn reconnect_cluster(app: &App, request: ReconnectCluster) -> R
 fn checked(app: &App, principal: &Principal, cluster: ClusterId, given: &Given) -> Result<NewConnection> {
     if matches!(given.source, ConnectionSource::InCluster {}) {
         // It acts with the hub's own account.
-        require(principal, Action::SystemWrite)?;
+        require(app, principal, Action::SystemWrite)?;
     }
     let limits = given.limits;
     check_limits(limits)?;

@@ -10,7 +10,7 @@ use crate::store::{Change, NewCluster};
 
 pub(crate) async fn create_cluster(app: &App, request: CreateCluster, change: Change) -> Result<Cluster> {
     let principal = &request.principal;
-    require(principal, Action::ClustersWrite)?;
+    require(app, principal, Action::ClustersWrite)?;
     require_unbound(principal)?;
     check_description(&request.description)?;
     request.labels.check()?;
@@ -26,7 +26,7 @@ pub(crate) async fn create_cluster(app: &App, request: CreateCluster, change: Ch
     };
     let token = match request.join_token {
         Some(token) => {
-            require(principal, Action::ClustersManage)?;
+            require(app, principal, Action::ClustersManage)?;
             Some(new_token(principal, token, Some(new.id), change.at)?)
         }
         None => None,

@@ -6,23 +6,23 @@ use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{CreateJoinToken, JoinToken, NewJoinToken};
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, require, require_unbound};
+use super::{App, require, require_of, require_unbound};
 use crate::domain::check_new_token;
 use crate::store::{Change, NewToken};
 
 pub(crate) async fn create_join_token(app: &App, request: CreateJoinToken, change: Change) -> Result<JoinToken> {
     let principal = &request.principal;
     let cluster = match &request.cluster {
-        Some(text) => Some(app.visible_cluster(principal, text).await?.cluster.id),
+        Some(text) => Some(app.visible_cluster(principal, text).await?.cluster.policy_facts()),
         None => None,
     };
-    require(principal, Action::ClustersManage)?;
+    require_of(app, principal, Action::ClustersManage, cluster.as_ref())?;
     if cluster.is_none() {
         // Whoever joins with it makes a cluster in the caller's name.
-        require(principal, Action::ClustersWrite)?;
+        require(app, principal, Action::ClustersWrite)?;
         require_unbound(principal)?;
     }
-    let new = new_token(principal, request.token, cluster, change.at)?;
+    let new = new_token(principal, request.token, cluster.map(|cluster| cluster.id), change.at)?;
     let made = app.store.create_token(&new, &change).await;
     let record = made.map_err(|fault| match fault {
         roadstead_store::Error::Conflict { .. } => {

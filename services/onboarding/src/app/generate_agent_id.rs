@@ -4,13 +4,13 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Agent, GenerateAgentId, RightsProfile};
 use roadstead_contracts::{Error, Result};
 
-use super::{App, require};
+use super::{App, require_of};
 use crate::domain::AgentKind;
 use crate::store::{Change, NewAgent};
 
 pub(crate) async fn generate_agent_id(app: &App, request: GenerateAgentId, change: Change) -> Result<Agent> {
     let principal = &request.principal;
-    let cluster_id = match request.cluster_seq {
+    let cluster = match request.cluster_seq {
         Some(seq) => {
             let found = app.visible_cluster(principal, &seq.to_string()).await;
             let found = found.map_err(|fault| match fault.code {
@@ -19,14 +19,14 @@ pub(crate) async fn generate_agent_id(app: &App, request: GenerateAgentId, chang
                 }
                 _ => fault,
             });
-            Some(found?.cluster.id)
+            Some(found?.cluster.policy_facts())
         }
         None => None,
     };
-    require(principal, Action::ClustersManage)?;
+    require_of(app, principal, Action::ClustersManage, cluster.as_ref())?;
     let new = NewAgent {
         id: app.ids.next(),
-        cluster_id,
+        cluster_id: cluster.map(|cluster| cluster.id),
         owner_id: principal.user_id,
         kind: AgentKind::Seed,
         profile: RightsProfile::default(),

@@ -2,7 +2,7 @@
 
 use roadstead_bus::{CallContext, Incoming, replica_queue};
 use roadstead_contracts::agent::{GET_NAMESPACES, GetNamespacesRequest, NamespaceInfo, NamespaceList};
-use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::identity::Principal;
 use roadstead_contracts::message::{AgentTarget, GetNamespaces, Namespaces};
 use roadstead_contracts::seed::kubesage::{AgentNamespace, AgentNamespaces};
 use roadstead_contracts::{Code, Error, Result};
@@ -11,20 +11,18 @@ use tokio::time::Instant;
 
 use super::ask_agent::agent_error;
 use super::target::agent_of;
-use super::{App, Asker, Question, require};
+use super::{App, Asker, Question, require_entry};
 use crate::domain::{AgentKind, AgentRecord};
 
 /// From the shared queue: answered here, or by the replica that holds the agent.
 pub(crate) async fn get_namespaces(app: &App, request: GetNamespaces, incoming: Incoming) -> Result<Namespaces> {
     let record = agent_of(app, &request.principal, &request.target).await?;
-    require(&request.principal, Action::ClustersRead)?;
     ask_namespaces(app, &record, request.principal, request.assertion, &context_of(incoming)).await
 }
 
 /// From this replica's own queue: answered here or not at all, so that nothing is forwarded twice.
 pub(crate) async fn get_namespaces_here(app: &App, request: GetNamespaces, incoming: Incoming) -> Result<Namespaces> {
     let record = agent_of(app, &request.principal, &request.target).await?;
-    require(&request.principal, Action::ClustersRead)?;
     ask_here(app, &record, &request.principal, request.assertion, &context_of(incoming)).await
 }
 
@@ -44,6 +42,10 @@ pub(crate) async fn ask_namespaces(
     assertion: Option<String>,
     context: &CallContext,
 ) -> Result<Namespaces> {
+    let facts = record.agent.cluster.as_ref();
+    if let Some(cluster) = facts {
+        require_entry(app, &principal, cluster)?;
+    }
     if app.sessions.get(record.id).is_some() {
         return ask_here(app, record, &principal, assertion, context).await;
     }
@@ -81,7 +83,13 @@ async fn ask_here(
         traceparent: context.traceparent.clone(),
         deadline: Instant::now() + context.deadline.min(app.settings.agents.request_timeout),
     };
-    let list: NamespaceList = app.ask_agent(&held, question, from_seed).await?;
+    let mut list: NamespaceList = app.ask_agent(&held, question, from_seed).await?;
+    if let Some(cluster) = &record.agent.cluster {
+        // Asked once more, after the answer: what ended meanwhile shows nothing.
+        let shown = roadstead_policy::namespaces(principal, cluster, app.clock.now());
+        let shown = shown.map_err(|verdict| verdict.refusal(principal))?;
+        list.namespaces.retain(|namespace| shown.has(&namespace.name));
+    }
     Ok(Namespaces { agent_id: record.id, cluster_id, cluster_seq, list })
 }
 

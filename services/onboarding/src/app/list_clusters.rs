@@ -5,16 +5,15 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Cluster, ListClusters, Page};
 use roadstead_store::Window;
 
-use super::{App, require, within_scope};
-use crate::domain::View;
+use super::{App, require_somewhere, within_scope};
 
 pub(crate) async fn list_clusters(app: &App, request: ListClusters) -> Result<Page<Cluster>> {
-    require(&request.principal, Action::ClustersRead)?;
+    require_somewhere(app, &request.principal, Action::ClustersRead)?;
     let window = Window::of(&request.page)?;
     request.labels.check()?;
-    let view = View::of(&request.principal);
+    let view = app.view(&request.principal).await?;
     let (records, total) = app.store.list_clusters(&view, &request.labels, window, app.presence.cutoff()).await?;
     let clusters = records.into_iter().map(|record| record.cluster).collect();
     let page = window.page(clusters, total, |cluster: &Cluster| cluster.seq);
-    Ok(within_scope(&request.principal, page, |cluster| request.principal.can_see(cluster.id, cluster.owner_id)))
+    Ok(within_scope(&request.principal, page, |cluster| app.sees(&request.principal, cluster)))
 }

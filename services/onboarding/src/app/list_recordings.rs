@@ -6,22 +6,23 @@ use roadstead_contracts::message::{ListRecordings, Page, Recording};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_store::Window;
 
-use super::{App, require};
+use super::{App, require, require_somewhere};
 use crate::recording::unseal_facts;
 use crate::store::KeptRecording;
 
 pub(crate) async fn list_recordings(app: &App, request: ListRecordings) -> Result<Page<Recording>> {
     let principal = &request.principal;
-    require(principal, Action::ClustersRead)?;
+    require_somewhere(app, principal, Action::ClustersRead)?;
     let window = Window::of(&request.page)?;
-    let (kept, total) = app.store.list_recordings(only(principal), window).await?;
+    let (kept, total) = app.store.list_recordings(only(app, principal), window).await?;
     let recordings = kept.into_iter().map(|kept| shown(app, kept)).collect::<Result<Vec<_>>>()?;
     Ok(window.page(recordings, total, |recording| recording.seq))
 }
 
 /// Whose recordings a caller sees; `None`: everybody's.
-fn only(principal: &Principal) -> Option<UserId> {
-    if principal.allows(Action::SystemRead) { None } else { Some(principal.user_id) }
+fn only(app: &App, principal: &Principal) -> Option<UserId> {
+    let all = require(app, principal, Action::SystemRead).is_ok();
+    (!all).then_some(principal.user_id)
 }
 
 /// A recording that exists for the caller.
@@ -32,7 +33,7 @@ pub(super) async fn visible(
 ) -> Result<KeptRecording> {
     let missing = || Error::not_found("Recording not found");
     let kept = app.store.find_recording(request).await?.ok_or_else(missing)?;
-    match only(principal) {
+    match only(app, principal) {
         Some(user) if user != kept.user => Err(missing()),
         _ => Ok(kept),
     }

@@ -9,6 +9,7 @@ mod create_join_token;
 mod delete_cluster;
 mod enrol;
 mod find_replica;
+mod forget_user;
 mod generate_agent_id;
 mod get_cluster;
 mod get_namespaces;
@@ -32,10 +33,12 @@ use std::sync::Arc;
 
 use roadstead_bus::{Bus, Incoming};
 use roadstead_contracts::identity::{Action, Principal};
-use roadstead_contracts::ids::{MessageId, ReplicaId};
-use roadstead_contracts::message::Page;
+use roadstead_contracts::ids::{MessageId, ReplicaId, TypedId as _};
+use roadstead_contracts::message::{Cluster, Page};
+use roadstead_contracts::policy::{ClusterFacts, Effect, Rule};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_kv::Kv;
+use roadstead_policy::Asked;
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
@@ -54,8 +57,9 @@ pub(crate) use create_join_token::{create_join_token, new_token};
 pub(crate) use delete_cluster::delete_cluster;
 pub(crate) use enrol::enrol;
 pub(crate) use find_replica::find_replica;
+pub(crate) use forget_user::forget_user;
 pub(crate) use generate_agent_id::generate_agent_id;
-pub(crate) use get_cluster::get_cluster;
+pub(crate) use get_cluster::{get_cluster, get_seed_cluster};
 pub(crate) use get_namespaces::{ask_namespaces, get_namespaces, get_namespaces_here};
 pub(crate) use handover::handover;
 pub(crate) use host::{host, serve_hosted};
@@ -73,7 +77,7 @@ pub(crate) use revoke_join_token::revoke_join_token;
 pub(crate) use target::agent_by_id;
 pub(crate) use update_cluster::update_cluster;
 
-use crate::domain::{ClusterRecord, ClusterRef};
+use crate::domain::{ClusterRecord, ClusterRef, View};
 use crate::session::{Keys, Presence, Registry};
 use crate::store::{Change, Store};
 
@@ -109,11 +113,7 @@ impl App {
     /// A change on behalf of a message.
     pub(crate) fn change(&self, incoming: &Incoming) -> Change {
         let message = roadstead_contracts::ids::parse_hyphenated(&incoming.message_id).ok();
-        Change {
-            message: message.map(<MessageId as roadstead_contracts::ids::TypedId>::from_uuid),
-            at: self.clock.now(),
-            ids: self.ids.clone(),
-        }
+        Change { message: message.map(MessageId::from_uuid), at: self.clock.now(), ids: self.ids.clone() }
     }
 
     /// A change of the service's own accord.
@@ -131,13 +131,61 @@ impl App {
         let missing = || Error::not_found("Cluster not found");
         let by = short(text).and_then(ClusterRef::parse).ok_or_else(missing)?;
         let record = self.store.find_cluster(&by, self.presence.cutoff()).await?.ok_or_else(missing)?;
-        if principal.can_see(record.cluster.id, record.cluster.owner_id) { Ok(record) } else { Err(missing()) }
+        if self.sees(principal, &record.cluster) { Ok(record) } else { Err(missing()) }
+    }
+
+    /// Whether a cluster exists for the caller: owned, granted, or named by a rule that allows something there.
+    pub(crate) fn sees(&self, principal: &Principal, cluster: &Cluster) -> bool {
+        roadstead_policy::sees(principal, &cluster.policy_facts(), self.clock.now())
+    }
+
+    /// The caller's view of the registry: what rules show beside what is owned and granted is looked up here, because
+    /// rules name clusters by patterns of labels and the store does not know those.
+    pub(crate) async fn view(&self, principal: &Principal) -> Result<View> {
+        let mut view = View::of(principal);
+        let now = self.clock.now();
+        let shows = |rule: &Rule| rule.effect == Effect::Allow && rule.stands(now) && !rule.clusters.is_every();
+        if view.all || !principal.rules.iter().any(shows) {
+            return Ok(view);
+        }
+        let clusters = self.store.policy_facts().await?;
+        let shown = clusters.iter().filter(|cluster| roadstead_policy::sees(principal, cluster, now));
+        view.granted.extend(shown.map(|cluster| cluster.id.uuid().simple().to_string()));
+        Ok(view)
     }
 }
 
-/// Refuses what no role of the caller allows. Asked after visibility: 403 for what is seen, 404 for what is not.
-pub(crate) fn require(principal: &Principal, action: Action) -> Result<()> {
-    if principal.allows(action) { Ok(()) } else { Err(principal.refusal(action)) }
+/// Refuses what is not allowed to the caller about the hub itself: making clusters.
+pub(crate) fn require(app: &App, principal: &Principal, action: Action) -> Result<()> {
+    roadstead_policy::decide(principal, &Asked::hub(action), app.clock.now()).check(principal)
+}
+
+/// Refuses what the caller may do nowhere. For lists, which leave out what is not the caller's.
+pub(crate) fn require_somewhere(app: &App, principal: &Principal, action: Action) -> Result<()> {
+    roadstead_policy::gate(principal, action, app.clock.now()).check(principal)
+}
+
+/// Refuses what is not allowed at this cluster. Asked after visibility: 403 for what is seen, 404 for what is not.
+pub(crate) fn require_at(app: &App, principal: &Principal, action: Action, cluster: &ClusterFacts) -> Result<()> {
+    roadstead_policy::decide(principal, &Asked::cluster(action, cluster), app.clock.now()).check(principal)
+}
+
+/// Refuses a look at a cluster to whoever may do nothing there.
+pub(crate) fn require_entry(app: &App, principal: &Principal, cluster: &ClusterFacts) -> Result<()> {
+    roadstead_policy::enters(principal, cluster, app.clock.now()).check(principal)
+}
+
+/// What is allowed about something that has a cluster, or has none yet.
+pub(crate) fn require_of(
+    app: &App,
+    principal: &Principal,
+    action: Action,
+    cluster: Option<&ClusterFacts>,
+) -> Result<()> {
+    match cluster {
+        Some(cluster) => require_at(app, principal, action, cluster),
+        None => require(app, principal, action),
+    }
 }
 
 /// Refuses a credential that is held to named clusters what would make another.

@@ -7,7 +7,7 @@ use roadstead_contracts::names::Labels;
 use roadstead_contracts::{Code, Error, Result};
 
 use super::target::agent_by_id;
-use super::{App, require, require_unbound};
+use super::{App, require_of, require_unbound};
 use crate::store::{Change, NewCluster};
 
 pub(crate) async fn onboard_seed_cluster(
@@ -23,7 +23,7 @@ pub(crate) async fn onboard_seed_cluster(
     if agent.owner_id != Some(principal.user_id) || agent.agent.revoked {
         return Err(missing());
     }
-    require(principal, Action::ClustersWrite)?;
+    require_of(app, principal, Action::ClustersWrite, agent.agent.cluster.as_ref())?;
     // The cluster comes from the agent, whatever name it says now (reliability row W08).
     if let Some(cluster) = agent.agent.cluster_id {
         let described = app.store.describe(cluster, &request.details, app.presence.cutoff(), &change).await?;

@@ -5,6 +5,7 @@ use roadstead_contracts::agent::StreamHead;
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{AgentLocation, LocateAgent};
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_runtime::kill;
 use roadstead_telemetry::metrics::labels::Outcome;
 use roadstead_tunnel::{Class, Stream};
 use tokio::time::{Instant, timeout_at};
@@ -34,6 +35,9 @@ impl App {
             Some(held) => open_on(&held, head, class),
             None => Err(Code::AgentOffline.into()),
         };
+        if opened.is_ok() {
+            kill::point("onboarding.stream_opened");
+        }
         let outcome = if opened.is_ok() { "ok" } else { "failed" };
         self.metrics.tunnel_streams.get_or_create(&Outcome { outcome }).inc();
         opened

@@ -5,10 +5,13 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Agent, ResolveAgent};
 
 use super::target::agent_of;
-use super::{App, require};
+use super::{App, require, require_entry};
 
 pub(crate) async fn resolve_agent(app: &App, request: ResolveAgent) -> Result<Agent> {
     let record = agent_of(app, &request.principal, &request.target).await?;
-    require(&request.principal, Action::ClustersRead)?;
+    match &record.agent.cluster {
+        Some(cluster) => require_entry(app, &request.principal, cluster)?,
+        None => require(app, &request.principal, Action::ClustersRead)?,
+    }
     Ok(record.agent)
 }

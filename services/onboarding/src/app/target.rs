@@ -24,7 +24,7 @@ pub(crate) async fn agent_of(app: &App, principal: &Principal, target: &AgentTar
     match target {
         AgentTarget::Agent(text) => {
             let record = agent_by_id(app, text).await?;
-            if record.visible_to(principal) { Ok(record) } else { Err(no_agent()) }
+            if record.visible_to(principal, app.clock.now()) { Ok(record) } else { Err(no_agent()) }
         }
         AgentTarget::Cluster(text) => {
             let cluster = app.visible_cluster(principal, text).await?.cluster;

@@ -6,12 +6,12 @@ use roadstead_contracts::names::ClusterName;
 use roadstead_contracts::{Error, Result};
 
 use super::create_cluster::{check_description, name_taken};
-use super::{App, require};
+use super::{App, require_at};
 use crate::store::{Change, ClusterPatch};
 
 pub(crate) async fn update_cluster(app: &App, request: UpdateCluster, change: Change) -> Result<Cluster> {
     let record = app.visible_cluster(&request.principal, &request.cluster).await?;
-    require(&request.principal, Action::ClustersWrite)?;
+    require_at(app, &request.principal, Action::ClustersWrite, &record.cluster.policy_facts())?;
     if let Some(text) = &request.description {
         check_description(text)?;
     }

@@ -7,11 +7,11 @@ mod record;
 use std::future::Future;
 use std::sync::Arc;
 
-use roadstead_bus::{Bus, Incoming, Router, ServeOptions};
+use roadstead_bus::{Bus, Incoming, Lookups, Router, ServeOptions};
 use roadstead_contracts::Result;
 use roadstead_contracts::message::{
     CheckJoinToken, CountClusters, CreateCluster, CreateJoinToken, DeleteCluster, FindReplica, GenerateAgentId,
-    GetCluster, GetNamespaces, ListAgents, ListClusters, ListJoinTokens, ListSeedClusters, LocateAgent,
+    GetCluster, GetNamespaces, GetSeedCluster, ListAgents, ListClusters, ListJoinTokens, ListSeedClusters, LocateAgent,
     OnboardSeedCluster, Request, ResolveAgent, RevokeAgent, RevokeJoinToken, UpdateCluster,
 };
 use roadstead_contracts::queue::{CLUSTER_NAMESPACE, CLUSTER_REGISTRY, CLUSTER_REGISTRY_CHANGE};
@@ -27,7 +27,7 @@ const FRONT_DOOR: &str = "cluster";
 
 /// Serves the service's queues.
 pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
-    let lookups = Lookups { app: Arc::clone(app), router: Router::new(CLUSTER_REGISTRY) }
+    let lookups = Lookups::new(CLUSTER_REGISTRY, app)
         .on(|app, request: ListClusters| async move { app::list_clusters(&app, request).await })
         .on(|app, request: GetCluster| async move { app::get_cluster(&app, request).await })
         .on(|app, request: ResolveAgent| async move { app::resolve_agent(&app, request).await })
@@ -37,6 +37,7 @@ pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
         .on(|app, request: CheckJoinToken| async move { app::check_join_token(&app, request).await })
         .on(|app, request: ListAgents| async move { app::list_agents(&app, request).await })
         .on(|app, request: ListSeedClusters| async move { app::list_seed_clusters(&app, request).await })
+        .on(|app, request: GetSeedCluster| async move { app::get_seed_cluster(&app, request).await })
         .on(|app, request: CountClusters| async move { app::count_clusters(&app, request).await });
     let changes = Changes { app: Arc::clone(app), router: Router::new(CLUSTER_REGISTRY_CHANGE) }
         .on(|app, request: CreateCluster, change| async move { app::create_cluster(&app, request, change).await })
@@ -61,29 +62,11 @@ pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
         async move { app::get_namespaces_here(&app, request, incoming).await }
     });
     let bus: &Bus = &app.bus;
-    bus.serve(lookups.router, ServeOptions::default()).await?;
+    bus.serve(lookups.into_router(), ServeOptions::default()).await?;
     bus.serve(changes.router, ServeOptions::default()).await?;
     bus.serve(namespaces, ServeOptions { concurrency: NAMESPACES_AT_ONCE }).await?;
     bus.serve(replica, ServeOptions { concurrency: NAMESPACES_AT_ONCE }).await?;
     events::subscribe(app).await
-}
-
-struct Lookups {
-    app: Arc<App>,
-    router: Router,
-}
-
-impl Lookups {
-    fn on<R, H, F>(self, handler: H) -> Self
-    where
-        R: Request,
-        H: Fn(Arc<App>, R) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<R::Reply>> + Send + 'static,
-    {
-        let app = Arc::clone(&self.app);
-        let router = self.router.on(move |request: R, _: Incoming| handler(Arc::clone(&app), request));
-        Self { router, ..self }
-    }
 }
 
 struct Changes {

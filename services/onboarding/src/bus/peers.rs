@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use roadstead_bus::{CallContext, PeerHandler, PeerReply, PeerRequest, reason};
 use roadstead_contracts::agent::{GET_NAMESPACES, NamespaceList};
-use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{IdentifyPeer, Namespaces};
 use roadstead_contracts::seed::kubesage::{AgentNamespace, AgentNamespaces, NamespaceRequest, NamespaceResult};
 use roadstead_contracts::{Code, Error, Result};
@@ -64,7 +63,7 @@ async fn ask(app: &App, account: &str, request: &NamespaceRequest) -> Result<(St
     let identify = IdentifyPeer { account: account.to_owned(), cluster_id: record.agent.cluster_id };
     let context = CallContext::new(ASK_USER, request.request_id.clone());
     let identity = app.bus.call(&identify, &context).await?;
-    if !record.visible_to(&identity.principal) || !identity.principal.allows(Action::ClustersRead) {
+    if !record.visible_to(&identity.principal, app.clock.now()) {
         return Err(offline());
     }
     let context = CallContext::new(app.settings.agents.request_timeout, request.request_id.clone());

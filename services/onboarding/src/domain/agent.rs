@@ -1,5 +1,6 @@
 //! An agent of the registry.
 
+use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{AgentId, ReplicaId, UserId};
 use roadstead_contracts::message::Agent;
@@ -42,8 +43,6 @@ pub(crate) struct AgentRecord {
     pub kind: AgentKind,
     /// Whose it is.
     pub owner_id: Option<UserId>,
-    /// Whose its cluster is.
-    pub cluster_owner_id: Option<UserId>,
     /// The replica that holds its session, when that replica is alive.
     pub replica: Option<ReplicaId>,
     /// Public key with which it proves itself.
@@ -52,9 +51,9 @@ pub(crate) struct AgentRecord {
 
 impl AgentRecord {
     /// Whether it exists for the caller: with a cluster as that cluster does, without one for its owner.
-    pub(crate) fn visible_to(&self, principal: &Principal) -> bool {
-        match self.agent.cluster_id {
-            Some(cluster) => principal.can_see(cluster, self.cluster_owner_id),
+    pub(crate) fn visible_to(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
+        match &self.agent.cluster {
+            Some(cluster) => roadstead_policy::sees(principal, cluster, now),
             None if principal.is_cluster_bound() => false,
             None => {
                 self.owner_id == Some(principal.user_id)

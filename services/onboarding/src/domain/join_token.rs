@@ -1,10 +1,13 @@
 //! Join tokens.
 
+use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::{Principal, Reach};
 use roadstead_contracts::ids::UserId;
 use roadstead_contracts::message::{
     JOIN_TOKEN_NAMESPACES_MAX, JOIN_TOKEN_SECONDS_MAX, JOIN_TOKEN_USES_MAX, JoinToken, NewJoinToken, RightsProfile,
 };
+use roadstead_contracts::names::Namespace;
+use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::{Error, Result};
 
 /// A join token with what only its own service needs.
@@ -22,11 +25,18 @@ pub(crate) struct TokenRecord {
 
 impl TokenRecord {
     /// Whether it exists for the caller: its maker, and whoever sees its cluster.
-    pub(crate) fn visible_to(&self, principal: &Principal) -> bool {
+    pub(crate) fn visible_to(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
         let own = self.owner_id == principal.user_id || principal.reach == Reach::All;
-        let of_visible_cluster =
-            self.token.cluster_id.is_some_and(|cluster| principal.can_see(cluster, self.cluster_owner_id));
+        let of_visible_cluster = self.cluster().is_some_and(|cluster| roadstead_policy::sees(principal, &cluster, now));
         (own && !principal.is_cluster_bound()) || of_visible_cluster
+    }
+}
+
+impl TokenRecord {
+    /// What rules look at of its cluster. Its labels are not known here.
+    pub(crate) fn cluster(&self) -> Option<ClusterFacts> {
+        let name = self.token.cluster_name.as_ref().map(ToString::to_string);
+        self.token.cluster_id.map(|id| ClusterFacts { id, name, labels: None, owner: self.cluster_owner_id })
     }
 }
 
@@ -39,19 +49,24 @@ pub(crate) fn check_new_token(token: &NewJoinToken) -> Result<()> {
     if token.uses == 0 || token.uses > JOIN_TOKEN_USES_MAX {
         return fault("uses", format!("uses must be 1 to {JOIN_TOKEN_USES_MAX}"));
     }
-    let namespaced = token.profile == RightsProfile::Namespaced;
-    if namespaced == token.namespaces.is_empty() {
-        let message = "namespaces go with the profile namespaced, and it with them".to_owned();
-        return fault("namespaces", message);
-    }
-    if token.namespaces.len() > JOIN_TOKEN_NAMESPACES_MAX {
-        return fault("namespaces", format!("namespaces must be at most {JOIN_TOKEN_NAMESPACES_MAX}"));
-    }
+    check_profile(token.profile, &token.namespaces)?;
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if token.digest.len() != 64 || !token.digest.bytes().all(hex) {
         return fault("digest", "digest must be 64 lower-case hex digits".to_owned());
     }
     token.labels.check()
+}
+
+/// Checks a rights profile and the namespaces that go with one of them.
+pub(crate) fn check_profile(profile: RightsProfile, namespaces: &[Namespace]) -> Result<()> {
+    let fault = |message: String| Err(Error::field(&["body", "namespaces"], "value_error", message));
+    if (profile == RightsProfile::Namespaced) == namespaces.is_empty() {
+        return fault("namespaces go with the profile namespaced, and it with them".to_owned());
+    }
+    if namespaces.len() > JOIN_TOKEN_NAMESPACES_MAX {
+        return fault(format!("namespaces must be at most {JOIN_TOKEN_NAMESPACES_MAX}"));
+    }
+    Ok(())
 }
 
 /// The word in the database; the same as on the wire.

@@ -10,6 +10,6 @@ mod whereabouts;
 pub(crate) use agent::{AgentKind, AgentRecord};
 pub(crate) use cluster::{ClusterRecord, ClusterRef, status_of};
 pub(crate) use facts::{cut_facts, cut_text};
-pub(crate) use join_token::{TokenRecord, check_new_token, profile_from, profile_word};
+pub(crate) use join_token::{TokenRecord, check_new_token, check_profile, profile_from, profile_word};
 pub(crate) use view::View;
 pub(crate) use whereabouts::Whereabouts;

@@ -107,7 +107,8 @@ async fn reconcile(
 async fn begin(app: &Arc<App>, lease: Leased) -> anyhow::Result<Running> {
     let Some(kept) = app.store.connection(lease.cluster).await? else { anyhow::bail!("its connection is gone") };
     let connection = unseal_connection(&app.sealer, lease.cluster, &kept.sealed)?;
-    let core = Core::connected(Cluster::connect(&connection, kept.limits, app.outgoing.clone())?);
+    let cluster = Cluster::connect(&connection, kept.limits, app.outgoing.clone())?;
+    let core = Core::connected(cluster).with_rights(kept.rights.profile, kept.rights.namespaces);
     let stop = CancellationToken::new();
     let done = CancellationToken::new();
     let (hosting, stopped, ended) = (Arc::clone(app), stop.clone(), done.clone().drop_guard());

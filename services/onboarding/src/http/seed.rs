@@ -78,7 +78,7 @@ async fn admit(app: &Arc<App>, headers: &HeaderMap, request_id: &str) -> Result<
     }
     let id = id.ok_or_else(|| Error::new(Code::BadRequest, "header agent_id is missing"))?;
     let credential: CredentialProof = api_key_proof(key).ok_or(Code::InvalidCredential)?;
-    let request = Authenticate { credential, cluster_id: None, source: None };
+    let request = Authenticate { credential, cluster_id: None, source: None, raise: None };
     let known = app.bus.call(&request, &CallContext::new(ASK_USER, request_id)).await?;
     // Where the agent calls from is not known here, so a key that is held to addresses is no agent's.
     let held = |scope: &Scope| scope.sources.is_some() || !scope.allows(Action::ClustersManage);

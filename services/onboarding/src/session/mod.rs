@@ -1,6 +1,7 @@
 //! Agents' sessions on this replica: who is here ([`Registry`]), what carries them ([`Link`]), and the one task that each
 //! of them has ([`mod@attach`]).
 
+mod asked;
 mod attach;
 mod keys;
 mod presence;
@@ -8,6 +9,7 @@ mod registry;
 mod replica;
 mod seed;
 
+pub(crate) use asked::Asked;
 pub(crate) use attach::{Arrival, attach};
 pub(crate) use keys::{Keys, keep_keys};
 pub(crate) use presence::{Presence, PresenceQueue, write_presence};

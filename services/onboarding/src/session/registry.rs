@@ -15,7 +15,7 @@ use roadstead_tunnel::Session;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::SeedLink;
+use super::{Asked, SeedLink};
 use crate::limits::AGENT_IN_FLIGHT;
 
 const SHARDS: usize = 64;
@@ -127,6 +127,8 @@ pub(crate) struct Registry {
     /// The sessions of each cluster, the newest last; a cluster has one, or two while its agent is replaced.
     clusters: Box<[ClusterShard]>,
     arrived: Notify,
+    /// Open questions to agents of the seeds.
+    pub(crate) asked: Arc<Asked>,
     count: AtomicUsize,
 }
 
@@ -137,6 +139,7 @@ impl Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             clusters: (0..SHARDS).map(|_| Mutex::default()).collect(),
             arrived: Notify::new(),
+            asked: Arc::default(),
             count: AtomicUsize::new(0),
         }
     }

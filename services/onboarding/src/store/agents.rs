@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::ids::{AgentId, ClusterId, TypedId};
 use roadstead_contracts::message::{SeedCluster, SeedClusterDetails};
+use roadstead_contracts::names::Namespace;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result, Window};
 
-use super::clusters::{FIND_ID as FIND_CLUSTER, INSERT_CLUSTER};
+use super::clusters::{FIND_ID as FIND_CLUSTER, INSERT_CLUSTER, insert_cluster};
 use super::receipts::finish;
 use super::rows::{AgentRow, ClusterRow, in_view, mode_word, select_agents, total};
 use super::{AgentStore, Change, NewAgent, NewCluster};
@@ -45,8 +46,8 @@ const ACTIVE: &str = concat!(
     "WHERE a.cluster_id = $2 AND a.revoked_at IS NULL
      ORDER BY (r.id IS NOT NULL) DESC, COALESCE(a.connected_at, a.created_at) DESC, a.seq DESC LIMIT 1"
 );
-pub(super) const INSERT: &str = "INSERT INTO agents (id, cluster_id, owner_id, kind, profile, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6)";
+pub(super) const INSERT: &str = "INSERT INTO agents (id, cluster_id, owner_id, kind, profile, created_at, namespaces)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const REVOKE: &str = "UPDATE agents SET revoked_at = COALESCE(revoked_at, $2), connected_replica = NULL WHERE id = $1";
 
 roadstead_store::for_pools! {
@@ -96,6 +97,7 @@ roadstead_store::for_pools! {
                 .bind(new.kind.as_str())
                 .bind(profile_word(new.profile))
                 .bind(change.at)
+                .bind(Json(&[] as &[Namespace]))
                 .execute(&mut *tx)
                 .await?;
             let row: AgentRow = sqlx::query_as(FIND).bind(change.at).bind(new.id.uuid()).fetch_one(&mut *tx).await?;
@@ -107,18 +109,7 @@ roadstead_store::for_pools! {
 
         async fn onboard(&self, agent: AgentId, new: &NewCluster, change: &Change) -> Result<ClusterRecord> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_CLUSTER)
-                .bind(new.id.uuid())
-                .bind(new.name.as_str())
-                .bind(&new.description)
-                .bind(Json(&new.labels))
-                .bind(mode_word(new.mode))
-                .bind(new.owner_id.uuid())
-                .bind(new.owner_seq)
-                .bind(new.details.as_ref().map(Json))
-                .bind(change.at)
-                .execute(&mut *tx)
-                .await?;
+            insert_cluster!(tx, new, change);
             sqlx::query("UPDATE agents SET cluster_id = $2 WHERE id = $1 AND cluster_id IS NULL")
                 .bind(agent.uuid())
                 .bind(new.id.uuid())

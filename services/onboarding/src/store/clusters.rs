@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::event::Fact;
-use roadstead_contracts::ids::{AgentId, ClusterId, TypedId};
+use roadstead_contracts::ids::{AgentId, ClusterId, TypedId, UserId};
 use roadstead_contracts::message::{Cluster, ClusterCount, ClusterFacts};
 use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::policy;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result, Window};
@@ -15,6 +16,7 @@ use super::rows::{ClusterRow, all, in_view, mode_from, mode_word, select_cluster
 use super::tokens::INSERT_TOKEN;
 use super::{Change, ClusterPatch, ClusterStore, NewCluster, NewToken};
 use crate::domain::{ClusterRecord, ClusterRef, View, profile_word, status_of};
+use crate::limits::RULED_CLUSTERS_MAX;
 
 macro_rules! listed {
     (postgres) => {
@@ -50,6 +52,26 @@ const TALLY: &str = "SELECT mode, direct, connected, ever, health, count(*) AS c
                 WHERE a.cluster_id = c.id AND a.revoked_at IS NULL) AS connected
         FROM clusters c) each_cluster
     GROUP BY mode, direct, connected, ever, health";
+
+/// Writes a [`NewCluster`]'s row. A macro, because the two databases' drivers have no query type in common.
+macro_rules! insert_cluster {
+    ($tx:expr, $new:expr, $change:expr) => {
+        sqlx::query(INSERT_CLUSTER)
+            .bind($new.id.uuid())
+            .bind($new.name.as_str())
+            .bind(&$new.description)
+            .bind(Json(&$new.labels))
+            .bind(mode_word($new.mode))
+            .bind($new.owner_id.uuid())
+            .bind($new.owner_seq)
+            .bind($new.details.as_ref().map(Json))
+            .bind($change.at)
+            .execute(&mut *$tx)
+            .await?
+    };
+}
+
+pub(super) use insert_cluster;
 
 #[derive(Debug, sqlx::FromRow)]
 struct TallyRow {
@@ -98,18 +120,7 @@ roadstead_store::for_pools! {
 
         async fn create_cluster(&self, new: &NewCluster, token: Option<&NewToken>, change: &Change) -> Result<ClusterRecord> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_CLUSTER)
-                .bind(new.id.uuid())
-                .bind(new.name.as_str())
-                .bind(&new.description)
-                .bind(Json(&new.labels))
-                .bind(mode_word(new.mode))
-                .bind(new.owner_id.uuid())
-                .bind(new.owner_seq)
-                .bind(new.details.as_ref().map(Json))
-                .bind(change.at)
-                .execute(&mut *tx)
-                .await?;
+            insert_cluster!(tx, new, change);
             if let Some(new) = token {
                 sqlx::query(INSERT_TOKEN)
                     .bind(new.token.id.uuid())
@@ -173,6 +184,21 @@ roadstead_store::for_pools! {
             finish(&mut tx, change, shown, facts).await?;
             tx.commit().await?;
             Ok(Some(agents))
+        }
+
+        async fn policy_facts(&self) -> Result<Vec<policy::ClusterFacts>> {
+            let rows: Vec<(Uuid, String, Json<Labels>, Option<Uuid>)> =
+                sqlx::query_as("SELECT id, name, labels, owner_id FROM clusters ORDER BY seq LIMIT $1")
+                    .bind(RULED_CLUSTERS_MAX)
+                    .fetch_all(self)
+                    .await?;
+            let facts = rows.into_iter().map(|(id, name, labels, owner)| policy::ClusterFacts {
+                id: ClusterId::from_uuid(id),
+                name: Some(name),
+                labels: Some(labels.0),
+                owner: owner.map(UserId::from_uuid),
+            });
+            Ok(facts.collect())
         }
 
         async fn count_clusters(&self, cutoff: DateTime<Utc>) -> Result<Vec<ClusterCount>> {

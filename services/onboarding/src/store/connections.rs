@@ -3,18 +3,19 @@
 use chrono::{DateTime, Utc};
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::ids::{AgentId, ClusterId, ReplicaId, TypedId};
-use roadstead_contracts::message::{ConnectionLimits, RightsProfile};
+use roadstead_contracts::message::ConnectionLimits;
+use roadstead_contracts::names::Namespace;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result};
 use uuid::Uuid;
 
 use super::agents::INSERT as INSERT_AGENT;
-use super::clusters::{FIND_ID, INSERT_CLUSTER};
+use super::clusters::{FIND_ID, INSERT_CLUSTER, insert_cluster};
 use super::receipts::finish;
-use super::rows::{ClusterRow, mode_word};
-use super::{Change, ConnectionStore, Kept, Leased, NewCluster, NewConnection};
-use crate::domain::{AgentKind, ClusterRecord, profile_word};
+use super::rows::{ClusterRow, mode_word, unreadable};
+use super::{Change, ConnectionStore, Kept, Leased, NewCluster, NewConnection, Rights};
+use crate::domain::{AgentKind, ClusterRecord, profile_from, profile_word};
 
 const INSERT: &str = "INSERT INTO connections (cluster_id, agent_id, limits, sealed_credentials, updated_at)
     VALUES ($1, $2, $3, $4, $5)";
@@ -22,7 +23,8 @@ const ENDPOINT: &str = "UPDATE clusters SET endpoint = $2, updated_at = $3 WHERE
 const REPLACE: &str =
     "UPDATE connections SET limits = $2, sealed_credentials = $3, updated_at = $4, revision = revision + 1
     WHERE cluster_id = $1";
-const READ: &str = "SELECT agent_id, limits, sealed_credentials, revision FROM connections WHERE cluster_id = $1";
+const READ: &str = "SELECT n.agent_id, n.limits, n.sealed_credentials, n.revision, a.profile, a.namespaces
+    FROM connections n JOIN agents a ON a.id = n.agent_id WHERE n.cluster_id = $1";
 // Leases go by the database's clock: the length is what the caller's two times are apart.
 const RENEW_POSTGRES: &str =
     "UPDATE connections SET held_until = clock_timestamp() + ($3::timestamptz - $2::timestamptz)
@@ -40,6 +42,33 @@ const TAKE_SQLITE: &str = "UPDATE connections SET holder = $1, held_until = $3
     RETURNING cluster_id, agent_id, revision";
 const LET_GO: &str = "UPDATE connections SET holder = NULL, held_until = NULL WHERE holder = $1";
 
+#[derive(Debug, sqlx::FromRow)]
+struct KeptRow {
+    agent_id: Uuid,
+    limits: Json<ConnectionLimits>,
+    sealed_credentials: String,
+    revision: i64,
+    profile: String,
+    namespaces: Json<Vec<Namespace>>,
+}
+
+impl TryFrom<KeptRow> for Kept {
+    type Error = roadstead_store::Error;
+
+    fn try_from(row: KeptRow) -> Result<Self> {
+        Ok(Self {
+            agent: AgentId::from_uuid(row.agent_id),
+            limits: row.limits.0,
+            sealed: row.sealed_credentials,
+            rights: Rights {
+                profile: profile_from(&row.profile).ok_or_else(|| unreadable("profile", &row.profile))?,
+                namespaces: row.namespaces.0,
+            },
+            revision: row.revision,
+        })
+    }
+}
+
 type LeasedRow = (Uuid, Uuid, i64);
 
 fn leased(rows: Vec<LeasedRow>) -> impl Iterator<Item = Leased> {
@@ -52,28 +81,19 @@ fn leased(rows: Vec<LeasedRow>) -> impl Iterator<Item = Leased> {
 
 roadstead_store::for_pools! {
     impl ConnectionStore for [PgPool, SqlitePool] {
-        async fn connect_cluster(&self, new: &NewCluster, connection: &NewConnection, change: &Change) -> Result<ClusterRecord> {
+        async fn connect_cluster(&self, new: &NewCluster, connection: &NewConnection, rights: &Rights, change: &Change)
+        -> Result<ClusterRecord> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_CLUSTER)
-                .bind(new.id.uuid())
-                .bind(new.name.as_str())
-                .bind(&new.description)
-                .bind(Json(&new.labels))
-                .bind(mode_word(new.mode))
-                .bind(new.owner_id.uuid())
-                .bind(new.owner_seq)
-                .bind(new.details.as_ref().map(Json))
-                .bind(change.at)
-                .execute(&mut *tx)
-                .await?;
+            insert_cluster!(tx, new, change);
             sqlx::query(ENDPOINT).bind(new.id.uuid()).bind(&connection.endpoint).bind(change.at).execute(&mut *tx).await?;
             sqlx::query(INSERT_AGENT)
                 .bind(connection.agent.uuid())
                 .bind(Some(new.id.uuid()))
                 .bind(new.owner_id.uuid())
                 .bind(AgentKind::Hosted.as_str())
-                .bind(profile_word(RightsProfile::default()))
+                .bind(profile_word(rights.profile))
                 .bind(change.at)
+                .bind(Json(&rights.namespaces))
                 .execute(&mut *tx)
                 .await?;
             sqlx::query(INSERT)
@@ -114,14 +134,9 @@ roadstead_store::for_pools! {
         }
 
         async fn connection(&self, cluster: ClusterId) -> Result<Option<Kept>> {
-            let row: Option<(Uuid, Json<ConnectionLimits>, String, i64)> =
+            let row: Option<KeptRow> =
                 sqlx::query_as(Self::pick(READ, READ)).bind(cluster.uuid()).fetch_optional(self).await?;
-            Ok(row.map(|(agent, Json(limits), sealed, revision)| Kept {
-                agent: AgentId::from_uuid(agent),
-                limits,
-                sealed,
-                revision,
-            }))
+            row.map(Kept::try_from).transpose()
         }
 
         async fn lease_connections(&self, replica: ReplicaId, now: DateTime<Utc>, until: DateTime<Utc>, most: i64)

@@ -24,9 +24,10 @@ use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, MessageId, Recor
 use roadstead_contracts::message::{
     Cluster, ClusterCount, ClusterMode, ConnectionLimits, NewJoinToken, RightsProfile, SeedClusterDetails,
 };
-use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::names::{ClusterName, Labels, Namespace};
+use roadstead_contracts::policy::ClusterFacts;
 use roadstead_runtime::Ids;
-use roadstead_store::{Result, Window};
+use roadstead_store::{Receipts, Result, Window};
 
 use crate::domain::{AgentKind, AgentRecord, ClusterRecord, ClusterRef, TokenRecord, View, Whereabouts};
 
@@ -101,12 +102,21 @@ pub(crate) struct NewConnection {
     pub sealed: String,
 }
 
+/// What the hub's roles may do in a cluster that is reached this way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    pub profile: RightsProfile,
+    /// Of the profile `namespaced`.
+    pub namespaces: Vec<Namespace>,
+}
+
 /// A connection as it is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     pub agent: AgentId,
     pub limits: ConnectionLimits,
     pub sealed: String,
+    pub rights: Rights,
     /// Rises with each new credential.
     pub revision: i64,
 }
@@ -153,6 +163,7 @@ pub(crate) trait ConnectionStore: Send + Sync {
         &self,
         new: &NewCluster,
         connection: &NewConnection,
+        rights: &Rights,
         change: &Change,
     ) -> Result<ClusterRecord>;
     /// Other credentials for one; `None`: it is not reached this way.
@@ -218,6 +229,8 @@ pub(crate) trait ClusterStore: Send + Sync {
     ) -> Result<Option<ClusterRecord>>;
     /// Removes it with its agents and tokens; answers the agents. `None`: it was gone already.
     async fn delete_cluster(&self, shown: &Cluster, change: &Change) -> Result<Option<Vec<AgentId>>>;
+    /// What rules look at of every cluster, as many as there may be.
+    async fn policy_facts(&self) -> Result<Vec<ClusterFacts>>;
     async fn count_clusters(&self, cutoff: DateTime<Utc>) -> Result<Vec<ClusterCount>>;
 }
 
@@ -283,12 +296,6 @@ pub(crate) trait LocateStore: Send + Sync {
     async fn locate(&self, cluster: ClusterId, cutoff: DateTime<Utc>) -> Result<Option<Whereabouts>>;
 }
 
-#[async_trait]
-pub(crate) trait ReceiptStore: Send + Sync {
-    /// The answer to a change that was done already.
-    async fn reply_of(&self, message: MessageId) -> Result<Option<serde_json::Value>>;
-}
-
 /// Everything the service stores.
 pub(crate) trait Store:
     ClusterStore
@@ -297,7 +304,7 @@ pub(crate) trait Store:
     + AgentStore
     + PresenceStore
     + LocateStore
-    + ReceiptStore
+    + Receipts
     + ConnectionStore
     + RecordingStore
 {
@@ -310,7 +317,7 @@ impl<T> Store for T where
         + AgentStore
         + PresenceStore
         + LocateStore
-        + ReceiptStore
+        + Receipts
         + ConnectionStore
         + RecordingStore
 {

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, ReplicaId, TypedId, UserId};
 use roadstead_contracts::message::{Agent, Cluster, ClusterFacts, ClusterMode, JoinToken, SeedClusterDetails};
 use roadstead_contracts::names::{ClusterName, Labels, Namespace};
+use roadstead_contracts::policy;
 use roadstead_store::sqlx::FromRow;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Error, Result};
@@ -31,7 +32,8 @@ macro_rules! select_clusters {
 macro_rules! select_agents {
     () => {
         "SELECT a.seq, a.id, a.cluster_id, a.owner_id, a.kind, a.public_key, a.version, a.revoked_at, a.last_seen_at,
-            a.created_at, r.id AS replica, c.seq AS cluster_seq, c.name AS cluster_name, c.owner_id AS cluster_owner_id
+            a.created_at, r.id AS replica, c.seq AS cluster_seq, c.name AS cluster_name, c.owner_id AS cluster_owner_id,
+            c.labels AS cluster_labels
         FROM agents a
         LEFT JOIN replicas r ON r.id = a.connected_replica AND r.seen_at > $1
         LEFT JOIN clusters c ON c.id = a.cluster_id "
@@ -128,6 +130,7 @@ pub(super) struct AgentRow {
     cluster_seq: Option<i64>,
     cluster_name: Option<String>,
     cluster_owner_id: Option<Uuid>,
+    cluster_labels: Option<Json<Labels>>,
 }
 
 impl TryFrom<AgentRow> for AgentRecord {
@@ -136,6 +139,13 @@ impl TryFrom<AgentRow> for AgentRecord {
     fn try_from(row: AgentRow) -> Result<Self> {
         let id = AgentId::from_uuid(row.id);
         let revoked = row.revoked_at.is_some();
+        let owner = row.cluster_owner_id.map(UserId::from_uuid);
+        let cluster = row.cluster_id.map(|cluster| policy::ClusterFacts {
+            id: ClusterId::from_uuid(cluster),
+            name: row.cluster_name.clone(),
+            labels: row.cluster_labels.map(|Json(labels)| labels),
+            owner,
+        });
         Ok(Self {
             agent: Agent {
                 agent_id: id.to_string(),
@@ -147,11 +157,11 @@ impl TryFrom<AgentRow> for AgentRecord {
                 version: row.version,
                 last_seen_at: row.last_seen_at,
                 created_at: row.created_at,
+                cluster,
             },
             id,
             kind: AgentKind::parse(&row.kind).ok_or_else(|| unreadable("kind", &row.kind))?,
             owner_id: row.owner_id.map(UserId::from_uuid),
-            cluster_owner_id: row.cluster_owner_id.map(UserId::from_uuid),
             replica: row.replica.filter(|_| !revoked).map(ReplicaId::from_uuid),
             public_key: row.public_key,
         })

@@ -133,7 +133,12 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
 }
 
+mod kept;
+
 mod suite {
+    pub(super) use super::kept::{
+        connections_are_kept_and_leased, recordings_are_kept_in_parts, several_share_what_nobody_hosts,
+    };
     use super::*;
 
     pub(super) async fn clusters_are_made_found_changed_and_removed(rig: Rig) {
@@ -372,4 +377,7 @@ on_both! {
     heartbeats_are_written_together
     a_dead_replica_is_swept
     agents_of_the_seeds_get_a_cluster
+    connections_are_kept_and_leased
+    several_share_what_nobody_hosts
+    recordings_are_kept_in_parts
 }

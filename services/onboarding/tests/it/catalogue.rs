@@ -101,6 +101,21 @@ async fn w08_an_agent_speaks_for_the_cluster_of_its_credential() {
     eventually("her facts", || async { cluster(&rig, "hers").await.facts.node_count == Some(77) }).await;
     assert_eq!(cluster(&rig, "hers").await.id, made.cluster.id);
     assert_eq!(cluster(&rig, "his").await, before);
+    // Both texts are in the audit trail, by the agent that sent them.
+    eventually("they are recorded", || async { mismatches(&rig).await.len() == 2 }).await;
+    assert!(
+        mismatches(&rig)
+            .await
+            .iter()
+            .all(|record| record.contains(&id) && record.contains(&made.cluster.id.to_string()))
+    );
+}
+
+/// Records of agents that spoke for others, not handed on yet: nobody takes them here.
+async fn mismatches(rig: &Rig) -> Vec<String> {
+    let roadstead_store::Opened::Sqlite(pool) = &rig.opened else { panic!("another database") };
+    let sql = "SELECT record FROM audit_outbox WHERE record LIKE '%identity_mismatch%'";
+    roadstead_store::sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
 }
 
 /// Row W09: a result is taken from the agent that was asked, and from nobody else.
@@ -128,4 +143,6 @@ async fn w09_nobody_answers_for_another_agent() {
     };
     let (answer, ()) = tokio::join!(rig.call(question), answering);
     assert_eq!(answer.unwrap().list.namespaces[0].name, "true");
+    eventually("it is recorded", || async { mismatches(&rig).await.len() == 1 }).await;
+    assert!(mismatches(&rig).await[0].contains(&other), "the other one did it");
 }

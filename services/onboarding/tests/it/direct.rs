@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, SanType};
+use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::message::{
     Cluster, ClusterMode, ClusterStatus, ConnectCluster, ConnectionLimits, ConnectionSource, ConnectionTls,
-    DeleteCluster, GetCluster, Handover, NewConnection, ReconnectCluster, Sensitive,
+    DeleteCluster, GenerateAgentId, GetCluster, Handover, ListAgents, ListJoinTokens, NewConnection, PageRequest,
+    ReconnectCluster, RightsProfile, Sensitive,
 };
-use roadstead_contracts::names::{ClusterName, Labels};
+use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_contracts::{Code, Result};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -118,6 +120,8 @@ fn connect(owner: &Principal, name: &str, source: ConnectionSource) -> ConnectCl
         labels: Labels::default(),
         details: None,
         connection: NewConnection { source, limits: ConnectionLimits::default() },
+        profile: RightsProfile::default(),
+        namespaces: Vec::new(),
     }
 }
 
@@ -236,4 +240,72 @@ async fn s04_redirects_are_not_followed() {
     assert!(elsewhere.seen.lock().unwrap().is_empty());
     let facts = status(&rig, "far").await.facts;
     assert!(!format!("{facts:?}").contains("302"), "what listens there is not told: {facts:?}");
+}
+
+#[tokio::test]
+async fn a_profile_is_chosen_and_its_roles_are_bound() {
+    let rig = Rig::new().await;
+    let api = Api::start(None).await;
+    let namespaces = vec![Namespace::parse("shop").unwrap()];
+    let narrow = ConnectCluster {
+        profile: RightsProfile::Namespaced,
+        namespaces: namespaces.clone(),
+        ..connect(&rig.alice, "narrow", api.source("token"))
+    };
+    for odd in [
+        ConnectCluster { namespaces: Vec::new(), ..narrow.clone() },
+        ConnectCluster { profile: RightsProfile::Admin, ..narrow.clone() },
+        ConnectCluster { namespaces: vec![namespaces[0].clone(); 65], ..narrow.clone() },
+    ] {
+        assert_eq!(hand(&rig, &odd).await.unwrap_err().errors[0].loc, ["body", "namespaces"]);
+    }
+    hand(&rig, &narrow).await.unwrap();
+    until_connected(&rig, "narrow").await;
+    for role in ["viewer", "operator", "admin"] {
+        assert!(api.saw(&format!("/namespaces/shop/rolebindings/roadstead-{role}")), "{role}");
+    }
+    assert!(!api.saw("clusterrolebindings"), "nothing is bound in the whole cluster");
+
+    let wide = Api::start(None).await;
+    hand(&rig, &connect(&rig.alice, "wide", wide.source("token"))).await.unwrap();
+    until_connected(&rig, "wide").await;
+    assert!(wide.saw("/clusterrolebindings/roadstead-admin"));
+}
+
+/// What a removed account owned goes with it; what is others' stays (seeds-wire §2.4).
+#[tokio::test]
+async fn a_removed_account_leaves_nothing_behind() {
+    let rig = Rig::new().await;
+    let api = Api::start(None).await;
+    hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
+    until_connected(&rig, "far").await;
+    let (_, unbound) = rig.join_token(&rig.alice, 5).await;
+    let (_, cluster) = rig.cluster(&rig.alice, "dials").await;
+    let agent = rig.call(GenerateAgentId { principal: rig.alice.clone(), cluster_seq: None }).await.unwrap();
+    let (_, others) = rig.cluster(&rig.bob, "bobs").await;
+    let gone =
+        Event { id: rig.ids.next(), at: rig.clock.now(), fact: Fact::UserDeleted { user_id: rig.alice.user_id } };
+    // Delivered twice: the second finds nothing to do.
+    rig.bus.emit(&gone).await.unwrap();
+    rig.bus.emit(&gone).await.unwrap();
+    let there = async |name: &str| {
+        rig.call(GetCluster { principal: rig.admin.clone(), cluster: name.to_owned() }).await.is_ok()
+    };
+    let dials = cluster.id.to_string();
+    eventually("the clusters are gone", || async { !there("far").await && !there(&dials).await }).await;
+    eventually("nobody hosts it", || async { rig.replicas[0].service.sessions() == 0 }).await;
+    let page = PageRequest { limit: 100, offset: 0, cursor: None };
+    eventually("its tokens are revoked", || async {
+        let request = ListJoinTokens { principal: rig.admin.clone(), page: page.clone() };
+        let tokens = rig.call(request).await.unwrap().items;
+        tokens.iter().find(|token| token.id == unbound.id).is_some_and(|token| token.revoked_at.is_some())
+    })
+    .await;
+    eventually("its agents are cut off", || async {
+        let request = ListAgents { principal: rig.admin.clone(), page: page.clone(), connected_only: false };
+        let agents = rig.call(request).await.unwrap().items;
+        agents.iter().find(|one| one.agent_id == agent.agent_id).is_some_and(|one| one.revoked)
+    })
+    .await;
+    assert!(there(&others.id.to_string()).await);
 }

@@ -15,6 +15,7 @@ mod catalogue;
 mod connect;
 mod direct;
 mod enrolment;
+mod policy;
 mod recordings;
 mod registry;
 mod replicas;

@@ -105,6 +105,8 @@ pub fn principal(ids: &Ids, name: &str, seq: i64, role: Role) -> Principal {
         reach: if role == Role::Admin { Reach::All } else { Reach::Granted(BTreeSet::new()) },
         credential: CredentialKind::ApiKey(ids.next()),
         scope: None,
+        permissions: None,
+        rules: Vec::new(),
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use roadstead_contracts::Result;
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::ids::{ClusterId, OperationId, RolloutId};
 use roadstead_contracts::message::{RolloutOverride, RolloutState};
 use roadstead_contracts::operation::OperationState;
 use tokio::time::sleep;
 
+use super::permit::changes;
 use super::{App, Draft, load_body, stage_body};
 use crate::domain::{Body, Progress, RolloutDoc, Target, advance, patched};
 use crate::limits::{POLL, ROLLOUT_LOOK, STORE_RETRY};
@@ -51,13 +53,18 @@ async fn advance_one(app: &App, id: RolloutId) -> Result<()> {
     let states: BTreeMap<OperationId, OperationState> = states.into_iter().collect();
     let change = app.own_change();
     let begin = advance(&mut doc, &states, change.at).begin;
-    let mut bodies: BTreeMap<ClusterId, Option<Body>> = BTreeMap::new();
+    let mut bodies: BTreeMap<ClusterId, (Option<Body>, Vec<RequestKind>)> = BTreeMap::new();
     let mut broken: BTreeSet<ClusterId> = BTreeSet::new();
     for (wave, place) in &begin {
         let target = &doc.waves[*wave].targets[*place];
-        match body_of(app, &doc, target).await {
-            Ok(body) => {
-                bodies.insert(target.cluster_id, body);
+        let prepared = async {
+            let body = body_of(app, &doc, target).await?;
+            let changes = changes(app, &doc.work, body.as_ref()).await?;
+            Ok::<_, roadstead_contracts::Error>((body, changes))
+        };
+        match prepared.await {
+            Ok(prepared) => {
+                bodies.insert(target.cluster_id, prepared);
             }
             Err(error) => {
                 tracing::warn!(rollout_id = %id, "the manifests of a cluster were not made: {error}");
@@ -79,8 +86,13 @@ async fn advance_one(app: &App, id: RolloutId) -> Result<()> {
             let mut effects = RolloutEffects { touched: true, next_at: progress.look_at, ..RolloutEffects::default() };
             for (wave, place) in progress.begin {
                 let target = &doc.waves[wave].targets[place];
-                let Some(body) = bodies.get(&target.cluster_id) else { continue };
-                match app.record(draft(doc, target, body.clone()), &doc.principal, &change, &doc.id.to_string()) {
+                let Some((body, changes)) = bodies.get(&target.cluster_id) else { continue };
+                match app.record(
+                    draft(doc, target, body.clone(), changes.clone()),
+                    &doc.principal,
+                    &change,
+                    &doc.id.to_string(),
+                ) {
                     Ok(record) => {
                         let target = &mut doc.waves[wave].targets[place];
                         target.operation_id = Some(record.doc.shown.id);
@@ -101,11 +113,13 @@ async fn advance_one(app: &App, id: RolloutId) -> Result<()> {
     Ok(())
 }
 
-fn draft(doc: &RolloutDoc, target: &Target, body: Option<Body>) -> Draft {
+fn draft(doc: &RolloutDoc, target: &Target, body: Option<Body>, changes: Vec<RequestKind>) -> Draft {
     Draft {
         cluster_id: target.cluster_id,
         cluster_name: target.cluster_name.clone(),
         cluster_owner: target.owner,
+        cluster: Some(target.facts()),
+        changes,
         work: doc.work.clone(),
         body,
         only: None,

@@ -6,7 +6,7 @@ use roadstead_contracts::message::{CancelOperation, Cancellation, Operation};
 use roadstead_contracts::operation::OperationState;
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, conclude, not_found, require};
+use super::{App, conclude, not_found, require_of};
 use crate::domain::cut;
 use crate::domain::life_cycle::{Input, Next};
 use crate::limits::REASON_MAX;
@@ -18,8 +18,8 @@ pub(crate) async fn cancel_operation(
     change: Change,
     request_id: &str,
 ) -> Result<(Cancellation, Operation)> {
-    app.visible(&request.principal, request.id).await?;
-    require(&request.principal, Action::OperationsCancel)?;
+    let record = app.visible(&request.principal, request.id).await?;
+    require_of(app, &request.principal, Action::OperationsCancel, &record)?;
     if request.reason.chars().count() > REASON_MAX {
         let message = format!("reason must be at most {REASON_MAX} characters");
         return Err(Error::field(&["body", "reason"], "string_too_long", message));

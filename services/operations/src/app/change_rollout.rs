@@ -5,8 +5,8 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{CancelOperation, ChangeRollout, Rollout, RolloutCommand};
 use roadstead_contracts::{Error, Result};
 
-use super::get::{no_rollout, sees};
-use super::{App, cancel_operation, require};
+use super::get::{no_rollout, require_of_rollout, sees};
+use super::{App, cancel_operation};
 use crate::domain::{Command, command, shown};
 use crate::store::{Change, RolloutEffects};
 
@@ -20,8 +20,8 @@ pub(crate) async fn change_rollout(
     let action =
         if request.command == RolloutCommand::Cancel { Action::OperationsCancel } else { Action::OperationsWrite };
     let found = app.store.find_rollout(request.id).await?;
-    found.filter(|(doc, _)| sees(principal, doc)).ok_or_else(no_rollout)?;
-    require(principal, action)?;
+    let (doc, _) = found.filter(|(doc, _)| sees(principal, doc, change.at)).ok_or_else(no_rollout)?;
+    require_of_rollout(app, principal, action, &doc)?;
     let mut answer: Result<(Command, Rollout)> = Err(no_rollout());
     app.store
         .change_rollout(request.id, &change, &mut |doc, states| {

@@ -35,7 +35,7 @@ pub(crate) fn conclude(app: &App, record: &mut Record, effects: &mut Effects, ch
         let code = shown.error.as_ref().map(|error| error.code);
         let result = match shown.state {
             OperationState::Succeeded => Ended::Succeeded,
-            OperationState::Cancelled => Ended::Refused,
+            OperationState::Cancelled => Ended::Cancelled,
             _ => Ended::Failed,
         };
         let counts = shown.counts;

@@ -1,16 +1,19 @@
 //! Makes an operation. It waits in the queue from the commit on.
 
 use chrono::TimeDelta;
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::{Actor, Resource};
 use roadstead_contracts::identity::{Action, Principal};
 use roadstead_contracts::ids::{ClusterId, OperationId, RolloutId, UserId};
 use roadstead_contracts::message::{CreateOperation, Operation};
 use roadstead_contracts::names::ClusterName;
 use roadstead_contracts::operation::{Counts, ObjectKey, OperationState, RUN_HEAD_MAX, Work};
+use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_relay::digest;
 
-use super::{App, require};
+use super::permit::{changes, require_changes};
+use super::{App, load_body, require_somewhere};
 use crate::domain::{Body, Doc, Lease, Record, cut, needs_body};
 use crate::limits::{DEADLINE_SECONDS, DESCRIPTION_MAX, KEY_MAX, PRIORITY, PRIORITY_MAX};
 use crate::store::{Change, Created, Key, NewOperation};
@@ -27,12 +30,18 @@ pub(crate) async fn create_operation(
     request_id: &str,
 ) -> Result<Operation> {
     let principal = request.principal.clone();
-    require(&principal, Action::OperationsWrite)?;
+    require_somewhere(app, &principal, Action::OperationsWrite)?;
     let key = request.idempotency_key.as_deref().map(|key| key_of(&principal, "operation", key, &asked(&request)));
+    let webhook_url = match &request.webhook_sha256 {
+        Some(sha256) => Some(staged_url(app, sha256).await?),
+        None => request.webhook_url,
+    };
     let draft = Draft {
         cluster_id: request.cluster_id,
         cluster_name: request.cluster_name,
         cluster_owner: None,
+        cluster: None,
+        changes: Vec::new(),
         work: request.work,
         body: None,
         only: None,
@@ -40,12 +49,20 @@ pub(crate) async fn create_operation(
         description: request.description,
         priority: request.priority,
         deadline_seconds: request.deadline_seconds,
-        webhook_url: request.webhook_url,
+        webhook_url,
         rollout_id: None,
         origin_id: None,
     };
     let draft = app.checked(draft, &principal, request.body_sha256.as_deref(), request_id).await?;
     app.make(draft, &principal, key.transpose()?, change, request_id).await
+}
+
+/// The address of a webhook, which came past the queue.
+async fn staged_url(app: &App, sha256: &str) -> Result<String> {
+    let length = app.store.body_length(sha256).await?.ok_or_else(no_body)?;
+    let url = load_body(app, Some(&Body { sha256: sha256.to_owned(), length })).await?;
+    String::from_utf8(url.to_vec())
+        .map_err(|_| Error::field(&["body", "webhook_url"], "value_error", "webhook_url must be UTF-8"))
 }
 
 /// What makes two requests with the same key the same.
@@ -57,7 +74,7 @@ fn asked(request: &CreateOperation) -> serde_json::Value {
         request.description,
         request.deadline_seconds,
         request.priority,
-        request.webhook_url,
+        request.webhook_sha256.clone().or_else(|| request.webhook_url.as_ref().map(|url| digest(url.as_bytes()))),
     ])
 }
 
@@ -79,6 +96,10 @@ pub(crate) struct Draft {
     pub cluster_id: ClusterId,
     pub cluster_name: ClusterName,
     pub cluster_owner: Option<UserId>,
+    /// What rules look at of the cluster.
+    pub cluster: Option<ClusterFacts>,
+    /// What the work does to it.
+    pub changes: Vec<RequestKind>,
     pub work: Work,
     pub body: Option<Body>,
     pub only: Option<Vec<u32>>,
@@ -113,7 +134,7 @@ impl App {
         }
         if let Some(url) = &draft.webhook_url {
             match &self.webhooks {
-                Some(caller) => caller.check(url)?,
+                Some(webhooks) => super::tell_webhooks::check(webhooks, url)?,
                 None => {
                     return fault("webhook_url", "this hub takes no webhooks: operations.webhook_secret is not set");
                 }
@@ -129,6 +150,10 @@ impl App {
             (false, None) => draft.body = None,
         }
         let cluster = self.cluster(principal, draft.cluster_id, request_id).await?;
+        let facts = cluster.policy_facts();
+        draft.changes = changes(self, &draft.work, draft.body.as_ref()).await?;
+        require_changes(self, principal, &facts, &draft.changes)?;
+        draft.cluster = Some(facts);
         draft.cluster_owner = cluster.owner_id;
         draft.cluster_name = cluster.name;
         Ok(draft)
@@ -184,6 +209,8 @@ impl App {
         let doc = Doc {
             shown,
             cluster_owner: draft.cluster_owner,
+            cluster: draft.cluster,
+            changes: draft.changes,
             body: draft.body,
             only: draft.only,
             actor: Actor::of(principal),
@@ -277,7 +304,10 @@ fn check_work(work: &Work) -> Result<()> {
         Work::Apply { prune: Some(prune), inventory, .. } if inventory.as_ref().is_some_and(|name| name != prune) => {
             return fault("prune", "prune and inventory must name the same inventory");
         }
-        Work::Apply { .. } | Work::Delete { .. } | Work::Sync { .. } | Work::Undo { .. } => {}
+        Work::Helm { release, namespace, .. } if release.is_empty() || namespace.is_empty() => {
+            return fault("release", "release and namespace are missing");
+        }
+        Work::Apply { .. } | Work::Delete { .. } | Work::Sync { .. } | Work::Undo { .. } | Work::Helm { .. } => {}
     }
     let length = serde_json::to_vec(work).map_or(usize::MAX, |text| text.len());
     if length > RUN_HEAD_MAX - HEAD_REST {

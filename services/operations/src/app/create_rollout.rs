@@ -9,8 +9,9 @@ use roadstead_contracts::operation::Work;
 use roadstead_contracts::{Code, Error, Result};
 
 use super::create::{key_of, mismatch, no_body};
-use super::{App, load_body, require};
-use crate::domain::{Body, RolloutDoc, Target, check_plan, documents, needs_body, patched, shown, waves_of};
+use super::permit::{changes, require_changes};
+use super::{App, load_body, require_somewhere};
+use crate::domain::{Body, RolloutDoc, Target, check_plan, needs_body, patched, shown, waves_of};
 use crate::limits::{NAME_MAX, ROLLOUT_CLUSTERS};
 use crate::store::{Change, Created};
 
@@ -21,7 +22,7 @@ pub(crate) async fn create_rollout(
     request_id: &str,
 ) -> Result<RolloutCreated> {
     let principal = request.principal.clone();
-    require(&principal, Action::OperationsWrite)?;
+    require_somewhere(app, &principal, Action::OperationsWrite)?;
     let fault = |field: &str, message: &str| Err(Error::field(&["body", field], "value_error", message));
     if request.name.is_empty() || request.name.len() > NAME_MAX {
         return fault("name", "name must have 1 to 200 bytes");
@@ -34,6 +35,9 @@ pub(crate) async fn create_rollout(
     }
     if matches!(request.work, Work::Exec { .. }) {
         return fault("work", "a command cannot be rolled out");
+    }
+    if matches!(request.work, Work::Helm { .. }) {
+        return fault("work", "a release is changed in one cluster after the other");
     }
     check_plan(&request.plan)?;
     let asked = serde_json::json!([request.name, request.targets, request.work, request.body_sha256, request.plan]);
@@ -48,14 +52,18 @@ pub(crate) async fn create_rollout(
             Some(Body { sha256: sha256.clone(), length })
         }
     };
+    let changed = changes(app, &request.work, body.as_ref()).await?;
     let mut targets = Vec::with_capacity(request.targets.len());
     let mut names = BTreeSet::new();
     for target in request.targets {
         if !names.insert(target.cluster_id) {
             return fault("selector", "a cluster is named twice");
         }
-        let owner = app.cluster(&principal, target.cluster_id, request_id).await?.owner_id;
-        targets.push(Target::of(target, owner));
+        let cluster = app.cluster(&principal, target.cluster_id, request_id).await?;
+        // Nothing is begun anywhere that is not allowed everywhere; with a cluster's patches it is judged once more when
+        // its turn comes.
+        require_changes(app, &principal, &cluster.policy_facts(), &changed)?;
+        targets.push(Target::of(target, cluster.owner_id));
     }
     let objects = check_bodies(app, body.as_ref(), &targets, &request.plan.overrides).await?;
     if !request.confirmed {
@@ -77,6 +85,7 @@ pub(crate) async fn create_rollout(
         principal: principal.clone(),
         approved_by: None,
         body,
+        changes: changed,
         current: 0,
         forgiven: 0,
         created_at: change.at,
@@ -113,7 +122,7 @@ fn waiting(mut work: Work) -> Work {
     match &mut work {
         Work::Apply { wait, dry_run, .. } | Work::Delete { wait, dry_run, .. } => *wait = !*dry_run,
         Work::Scale { wait, .. } | Work::Restart { wait, .. } | Work::Rollback { wait, .. } => *wait = true,
-        Work::Exec { .. } | Work::Sync { .. } | Work::Undo { .. } => {}
+        Work::Exec { .. } | Work::Sync { .. } | Work::Undo { .. } | Work::Helm { .. } => {}
     }
     work
 }
@@ -157,5 +166,5 @@ async fn check_bodies(
 
 /// Documents of a body; what cannot be read is the agent's to refuse.
 fn count(body: &[u8]) -> u32 {
-    documents(body).map_or(0, |documents| u32::try_from(documents.len()).unwrap_or(u32::MAX))
+    roadstead_manifest::parse(body).map_or(0, |documents| u32::try_from(documents.len()).unwrap_or(u32::MAX))
 }

@@ -6,7 +6,7 @@ use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::DeleteOperation;
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, not_found, require};
+use super::{App, not_found, require_of};
 use crate::store::Change;
 
 pub(crate) async fn delete_operation(
@@ -16,7 +16,7 @@ pub(crate) async fn delete_operation(
     request_id: &str,
 ) -> Result<()> {
     let record = app.visible(&request.principal, request.id).await?;
-    require(&request.principal, Action::OperationsWrite)?;
+    require_of(app, &request.principal, Action::OperationsWrite, &record)?;
     let Some(finished_at) = record.doc.shown.finished_at else {
         return Err(Error::new(Code::Conflict, "the operation has not ended; cancel it first"));
     };

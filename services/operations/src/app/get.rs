@@ -1,27 +1,39 @@
 //! One operation, one rollout.
 
+use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::{Action, Principal};
 use roadstead_contracts::message::{GetOperation, GetRollout, Operation, Rollout};
 use roadstead_contracts::{Error, Result};
 
-use super::{App, require};
+use super::permit::permits;
+use super::{App, require_of, require_somewhere};
 use crate::domain::{RolloutDoc, shown};
 
 pub(crate) async fn get_operation(app: &App, request: GetOperation) -> Result<Operation> {
-    require(&request.principal, Action::OperationsRead)?;
-    Ok(app.visible(&request.principal, request.id).await?.doc.shown)
+    require_somewhere(app, &request.principal, Action::OperationsRead)?;
+    let record = app.visible(&request.principal, request.id).await?;
+    require_of(app, &request.principal, Action::OperationsRead, &record)?;
+    Ok(record.doc.shown)
 }
 
 pub(crate) async fn get_rollout(app: &App, request: GetRollout) -> Result<Rollout> {
-    require(&request.principal, Action::OperationsRead)?;
+    require_somewhere(app, &request.principal, Action::OperationsRead)?;
     let found = app.store.find_rollout(request.id).await?;
-    let (doc, states) = found.filter(|(doc, _)| sees(&request.principal, doc)).ok_or_else(no_rollout)?;
+    let now = app.clock.now();
+    let (doc, states) = found.filter(|(doc, _)| sees(&request.principal, doc, now)).ok_or_else(no_rollout)?;
+    require_of_rollout(app, &request.principal, Action::OperationsRead, &doc)?;
     Ok(shown(&doc, &states.into_iter().collect()))
 }
 
 /// A rollout exists for whoever sees every cluster of it.
-pub(super) fn sees(principal: &Principal, doc: &RolloutDoc) -> bool {
-    doc.waves.iter().flat_map(|wave| &wave.targets).all(|target| principal.can_see(target.cluster_id, target.owner))
+pub(super) fn sees(principal: &Principal, doc: &RolloutDoc, now: DateTime<Utc>) -> bool {
+    doc.targets().all(|target| roadstead_policy::sees(principal, &target.facts(), now))
+}
+
+/// Refuses what the caller may not do with a rollout: it must be allowed at each of its clusters.
+pub(super) fn require_of_rollout(app: &App, principal: &Principal, action: Action, doc: &RolloutDoc) -> Result<()> {
+    let now = app.clock.now();
+    doc.targets().try_for_each(|target| permits(principal, action, &target.facts(), &doc.changes, now).check(principal))
 }
 
 pub(super) fn no_rollout() -> Error {

@@ -10,6 +10,7 @@ mod delete;
 mod expire;
 mod get;
 mod list;
+mod permit;
 mod retry;
 mod stage_body;
 mod steps;
@@ -20,10 +21,10 @@ use std::sync::Arc;
 
 use roadstead_bus::{Bus, CallContext, Incoming};
 use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
-use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{MessageId, OperationId, TypedId as _};
 use roadstead_contracts::message::{Cluster, GetCluster};
-use roadstead_contracts::{Code, Error, Result};
+use roadstead_contracts::{Error, Result};
 use roadstead_relay::AgentStreams;
 use roadstead_runtime::{Ids, ReadyPart, SharedClock, Tasks};
 use roadstead_seal::Sealer;
@@ -42,10 +43,11 @@ pub(crate) use delete::delete_operation;
 pub(crate) use expire::sweep;
 pub(crate) use get::{get_operation, get_rollout};
 pub(crate) use list::{list_operations, list_rollouts};
+pub(crate) use permit::{require_of, require_somewhere};
 pub(crate) use retry::retry_operation;
 pub(crate) use stage_body::{load_body, stage_body};
 pub(crate) use steps::list_steps;
-pub(crate) use tell_webhooks::{Caller, run_webhooks};
+pub(crate) use tell_webhooks::run_webhooks;
 pub(crate) use undo::{before_row, undo_operation};
 
 use crate::Options;
@@ -68,7 +70,7 @@ pub(crate) struct App {
     pub sealer: Sealer,
     pub streams: Arc<dyn AgentStreams>,
     /// Tells webhooks; none without a key for their signatures.
-    pub webhooks: Option<Caller>,
+    pub webhooks: Option<roadstead_http_kit::webhook::Webhooks>,
     /// Where other members of the mesh bring bodies; none in one process.
     pub stage_address: Option<String>,
     /// Something can be dispatched.
@@ -103,7 +105,8 @@ impl App {
 
     /// An operation that exists for the caller; anything else is "not found" (reliability row R10).
     pub(crate) async fn visible(&self, principal: &Principal, id: OperationId) -> Result<Record> {
-        let record = self.store.find_operation(id).await?.filter(|record| record.visible_to(principal));
+        let record = self.store.find_operation(id).await?;
+        let record = record.filter(|record| record.visible_to(principal, self.clock.now()));
         record.ok_or_else(not_found)
     }
 
@@ -137,11 +140,6 @@ impl App {
             Outcome::succeeded(),
         )
     }
-}
-
-/// The caller's roles must allow it.
-pub(crate) fn require(principal: &Principal, action: Action) -> Result<()> {
-    if principal.allows(action) { Ok(()) } else { Err(Code::Forbidden.into()) }
 }
 
 pub(crate) fn not_found() -> Error {

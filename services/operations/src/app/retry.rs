@@ -7,7 +7,7 @@ use roadstead_contracts::message::{Operation, RetryOperation};
 use roadstead_contracts::operation::{ObjectOutcome, OperationState};
 use roadstead_contracts::{Code, Error, Result};
 
-use super::{App, Draft, require};
+use super::{App, Draft, require_of};
 use crate::domain::Record;
 use crate::store::{Change, StoredObject};
 
@@ -18,7 +18,7 @@ pub(crate) async fn retry_operation(
     request_id: &str,
 ) -> Result<Operation> {
     let record = app.visible(&request.principal, request.id).await?;
-    require(&request.principal, Action::OperationsWrite)?;
+    require_of(app, &request.principal, Action::OperationsWrite, &record)?;
     let shown = &record.doc.shown;
     if !shown.state.is_terminal() {
         return Err(Error::new(Code::Conflict, "the operation has not ended"));
@@ -41,6 +41,8 @@ pub(super) fn again(record: &Record, origin: roadstead_contracts::ids::Operation
         cluster_id: shown.cluster_id,
         cluster_name: shown.cluster_name.clone(),
         cluster_owner: record.doc.cluster_owner,
+        cluster: None,
+        changes: Vec::new(),
         work: shown.work.clone(),
         body: None,
         only: None,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use roadstead_contracts::operation::BODY_MAX;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_relay::digest;
+use roadstead_runtime::kill;
 use roadstead_seal::Sealed;
 
 use super::App;
@@ -42,7 +43,9 @@ pub(crate) async fn stage_body(app: &App, body: Bytes) -> Result<String> {
         Ok((sha256, parts))
     });
     let (sha256, parts) = sealing.await.map_err(|_| Error::of(Code::Internal))??;
+    kill::point("operations.body_sealed");
     if app.store.stage(&sha256, length, &parts, app.clock.now()).await? {
+        kill::point("operations.body_kept");
         Ok(sha256)
     } else {
         let retry = u32::try_from(FULL_RETRY.as_secs()).unwrap_or(u32::MAX);

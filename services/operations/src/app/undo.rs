@@ -8,7 +8,7 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_seal::Sealed;
 
 use super::retry::again;
-use super::{App, Draft, require, stage_body};
+use super::{App, Draft, require_of, stage_body};
 use crate::domain::Record;
 use crate::store::{Change, StoredObject};
 
@@ -19,7 +19,7 @@ pub(crate) async fn undo_operation(
     request_id: &str,
 ) -> Result<Operation> {
     let record = app.visible(&request.principal, request.id).await?;
-    require(&request.principal, Action::OperationsWrite)?;
+    require_of(app, &request.principal, Action::OperationsWrite, &record)?;
     if !record.state().is_terminal() {
         return Err(Error::new(Code::Conflict, "the operation has not ended; cancel it first"));
     }

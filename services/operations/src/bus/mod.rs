@@ -5,7 +5,7 @@ mod peers;
 use std::future::Future;
 use std::sync::Arc;
 
-use roadstead_bus::{Incoming, Router, ServeOptions};
+use roadstead_bus::{Incoming, Lookups, Router, ServeOptions};
 use roadstead_contracts::message::{
     BodyStagePlace, CancelOperation, ChangeRollout, CreateOperation, CreateRollout, DeleteOperation, GetOperation,
     GetRollout, ListOperationSteps, ListOperations, ListRollouts, LocateBodyStage, Request, RetryOperation,
@@ -19,7 +19,7 @@ use crate::store::Change;
 
 /// Serves the service's queues.
 pub(crate) async fn open(app: &Arc<App>) -> roadstead_bus::Result<()> {
-    let lookups = Lookups { app: Arc::clone(app), router: Router::new(OPERATION) }
+    let lookups = Lookups::new(OPERATION, app)
         .on(|app, request: GetOperation| async move { app::get_operation(&app, request).await })
         .on(|app, request: ListOperations| async move { app::list_operations(&app, request).await })
         .on(|app, request: ListOperationSteps| async move { app::list_steps(&app, request).await })
@@ -53,7 +53,7 @@ pub(crate) async fn open(app: &Arc<App>) -> roadstead_bus::Result<()> {
                 app::change_rollout(&app, request, change, &id).await
             });
     let routers = [
-        lookups.router,
+        lookups.into_router(),
         manifests.router.peers(peers::manifests(app)),
         cancellations.router.peers(peers::cancellations(app)),
         others.router,
@@ -66,24 +66,6 @@ pub(crate) async fn open(app: &Arc<App>) -> roadstead_bus::Result<()> {
 
 fn changes(app: &Arc<App>, queue: Queue) -> Changes {
     Changes { app: Arc::clone(app), router: Router::new(queue) }
-}
-
-struct Lookups {
-    app: Arc<App>,
-    router: Router,
-}
-
-impl Lookups {
-    fn on<R, H, F>(self, handler: H) -> Self
-    where
-        R: Request,
-        H: Fn(Arc<App>, R) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<R::Reply>> + Send + 'static,
-    {
-        let app = Arc::clone(&self.app);
-        let router = self.router.on(move |request: R, _: Incoming| handler(Arc::clone(&app), request));
-        Self { router, ..self }
-    }
 }
 
 struct Changes {

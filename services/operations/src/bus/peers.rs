@@ -133,6 +133,7 @@ async fn apply(app: &App, account: &str, request: ManifestRequest) -> Result<Ope
         deadline_seconds: None,
         priority: None,
         webhook_url: None,
+        webhook_sha256: None,
     };
     app::create_operation(app, create, app.own_change(), &request.request_id).await
 }

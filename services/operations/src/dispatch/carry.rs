@@ -203,6 +203,8 @@ impl Carrier<'_> {
             scope: record.doc.scope.clone(),
             digest: claim,
             lifetime_seconds: left.min(ORDER_SECONDS),
+            cluster: Some(record.facts()),
+            changes: record.doc.changes.clone(),
         };
         let context = CallContext::new(ASK, &record.doc.request_id);
         let SignedOperation { order, assertion } = app.bus.call(&request, &context).await?;

@@ -213,3 +213,65 @@ fn seal_all(app: &App, record: &Record, events: &[RunEvent]) -> Result<Vec<(u32,
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use roadstead_contracts::operation::{Ending, ObjectKey, OperationState, RunEnding};
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::Lease;
+
+    fn record(epoch: i64, state: OperationState) -> Record {
+        let at = "2026-01-01T00:00:00Z";
+        let id = "0198c5b0-0000-7000-8000-000000000001";
+        let doc = json!({
+            "shown": {
+                "id": id, "seq": 1, "cluster_id": id, "cluster_name": "alpha", "kind": "exec", "state": state,
+                "work": {"kind": "exec", "namespace": "n", "pod": "p", "command": ["a"]}, "source": "test",
+                "created_by": id, "created_by_name": "ada", "epoch": epoch, "priority": 5, "objects": 0, "counts": {},
+                "last_step": 1, "deadline": at, "started_at": null, "finished_at": null, "created_at": at, "updated_at": at,
+            },
+            "actor": {"kind": "system"},
+        });
+        let doc = serde_json::from_value(doc).unwrap();
+        let next_try_at = at.parse().unwrap();
+        Record { doc, lease: Lease::default(), next_try_at, sealed_webhook: None, settle_at: None }
+    }
+
+    fn events() -> Vec<RunEvent> {
+        let key = ObjectKey {
+            api_version: "v1".to_owned(),
+            kind: "Secret".to_owned(),
+            namespace: None,
+            name: "a".to_owned(),
+        };
+        let object = json!({ "position": 0, "key": key, "outcome": "created" });
+        let ending = RunEnding { ending: Ending::Succeeded, counts: Counts::default(), error: None, exit_code: None };
+        vec![
+            RunEvent::Alive {},
+            RunEvent::Object(Box::new(serde_json::from_value(object).unwrap())),
+            RunEvent::Done(Box::new(ending)),
+        ]
+    }
+
+    #[test]
+    fn what_an_old_attempt_says_is_kept_and_changes_nothing() {
+        for (record, parked) in [
+            (record(2, OperationState::Running), true),
+            (record(1, OperationState::Failed), true),
+            (record(2, OperationState::Failed), true),
+            // Its next carrier hears the same again, as results.
+            (record(1, OperationState::Running), false),
+        ] {
+            let before = record.clone();
+            let mut effects = Effects::default();
+            park(&record, &mut effects, 1, &events());
+            let told = ["Secret a was done", "ended as succeeded"];
+            let told = told.map(|what| StepKind::Parked { epoch: 1, what: what.to_owned() }).to_vec();
+            assert_eq!(effects.steps, if parked { told } else { Vec::new() }, "{:?}", record.state());
+            assert_eq!((effects.touched, effects.objects.len(), effects.audit.len()), (parked, 0, 0));
+            assert_eq!(record, before);
+        }
+    }
+}

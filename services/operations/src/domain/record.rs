@@ -1,11 +1,13 @@
 //! An operation as it is stored.
 
 use chrono::{DateTime, Utc};
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::Actor;
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{AuditId, ReplicaId, UserId};
 use roadstead_contracts::message::{Operation, StepKind};
-use roadstead_contracts::operation::{OperationState, Work};
+use roadstead_contracts::operation::{HelmAction, OperationState, Work};
+use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::scope::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,12 @@ pub(crate) struct Doc {
     /// Owner of the cluster when the operation was made.
     #[serde(default)]
     pub cluster_owner: Option<UserId>,
+    /// The cluster as the registry had it then: what rules look at.
+    #[serde(default)]
+    pub cluster: Option<ClusterFacts>,
+    /// What the work does to the cluster, each kind of change once.
+    #[serde(default)]
+    pub changes: Vec<RequestKind>,
     /// SHA-256 and length of the body.
     #[serde(default)]
     pub body: Option<Body>,
@@ -92,8 +100,20 @@ impl Record {
     }
 
     /// Whether it exists for a caller.
-    pub(crate) fn visible_to(&self, principal: &Principal) -> bool {
-        principal.can_see(self.doc.shown.cluster_id, self.doc.cluster_owner)
+    pub(crate) fn visible_to(&self, principal: &Principal, now: DateTime<Utc>) -> bool {
+        roadstead_policy::sees(principal, &self.facts(), now)
+    }
+
+    /// What rules look at of its cluster.
+    pub(crate) fn facts(&self) -> ClusterFacts {
+        let Doc { cluster, shown, cluster_owner, .. } = &self.doc;
+        let unknown = || ClusterFacts {
+            id: shown.cluster_id,
+            name: Some(shown.cluster_name.to_string()),
+            labels: None,
+            owner: *cluster_owner,
+        };
+        cluster.clone().unwrap_or_else(unknown)
     }
 
     /// Takes an input: the new state with its step, or what it came to otherwise. `why` replaces the rule's own reason.
@@ -135,11 +155,19 @@ pub(crate) fn lane(work: &Work, own: &str) -> String {
         Work::Scale { object, .. } | Work::Restart { object, .. } | Work::Rollback { object, .. } => {
             object.namespace.clone().unwrap_or_default()
         }
+        Work::Helm { namespace, .. } => namespace.clone(),
         Work::Undo { .. } => String::new(),
     }
 }
 
 /// Whether the work needs a body.
 pub(crate) fn needs_body(work: &Work) -> bool {
-    matches!(work, Work::Apply { .. } | Work::Delete { .. } | Work::Sync { .. } | Work::Undo { .. })
+    matches!(
+        work,
+        Work::Apply { .. }
+            | Work::Delete { .. }
+            | Work::Sync { .. }
+            | Work::Undo { .. }
+            | Work::Helm { action: HelmAction::Install, .. }
+    )
 }

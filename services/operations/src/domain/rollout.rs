@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{ClusterId, OperationId, RolloutId, UserId};
 use roadstead_contracts::message::{
@@ -11,6 +12,7 @@ use roadstead_contracts::message::{
 };
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::operation::{OperationState, Work};
+use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,9 @@ pub(crate) struct RolloutDoc {
     /// The body before patches.
     #[serde(default)]
     pub body: Option<Body>,
+    /// What the work does to a cluster, before patches.
+    #[serde(default)]
+    pub changes: Vec<RequestKind>,
     pub waves: Vec<Wave>,
     /// The wave that runs or bakes, from 0.
     #[serde(default)]
@@ -122,8 +127,17 @@ pub(crate) fn waves_of(targets: Vec<Target>, percent: &[u8]) -> Vec<Wave> {
     waves
 }
 
+impl Target {
+    /// What rules look at of its cluster.
+    pub(crate) fn facts(&self) -> ClusterFacts {
+        let name = Some(self.cluster_name.to_string());
+        ClusterFacts { id: self.cluster_id, name, labels: Some(self.labels.clone()), owner: self.owner }
+    }
+}
+
 impl RolloutDoc {
-    fn targets(&self) -> impl Iterator<Item = &Target> {
+    /// Its clusters, wave after wave.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
         self.waves.iter().flat_map(|wave| &wave.targets)
     }
 

@@ -14,6 +14,8 @@ fn principal(number: u128) -> Principal {
         reach: Reach::All,
         credential: CredentialKind::Session(SessionId::from_uuid(Uuid::from_u128(2))),
         scope: None,
+        permissions: None,
+        rules: Vec::new(),
     }
 }
 
@@ -52,6 +54,7 @@ impl Fleet {
             principal: principal(7),
             approved_by: None,
             body: None,
+            changes: Vec::new(),
             current: 0,
             forgiven: 0,
             created_at: at(0),

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use roadstead_contracts::ids::{OperationId, TypedId};
+use roadstead_runtime::kill;
+use roadstead_store::receipts::keep;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result, audit, outbox};
 
 use super::operations::FIND;
-use super::receipts::keep;
 use super::rows::{Row, json, objects_json, select_operations};
 use super::{Change, ChangeStore, Decide};
 use crate::domain::Record;
@@ -126,10 +127,12 @@ roadstead_store::for_pools! {
                 audit::write(&mut tx, entry).await?;
             }
             if let Some(reply) = &effects.reply {
-                keep(&mut tx, change, reply).await?;
+                keep(&mut tx, change.message, reply, change.at).await?;
             }
             outbox::push(&mut tx, &change.event(&record)).await?;
+            kill::point("operations.change_uncommitted");
             tx.commit().await?;
+            kill::point("operations.change_committed");
             Ok(Some(record))
         }
     }

@@ -10,7 +10,6 @@ mod change;
 mod dispatch;
 mod objects;
 mod operations;
-mod receipts;
 mod rollouts;
 mod rows;
 #[cfg(test)]
@@ -27,7 +26,7 @@ use roadstead_contracts::ids::{ClusterId, MessageId, OperationId, ReplicaId, Rol
 use roadstead_contracts::message::{OperationStep, StepKind};
 use roadstead_contracts::operation::{ObjectKey, ObjectOutcome, OperationKind, OperationState};
 use roadstead_runtime::Ids;
-use roadstead_store::{Result, Window};
+use roadstead_store::{Receipts, Result, Window};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -267,26 +266,13 @@ pub(crate) trait RolloutStore: Send + Sync {
     async fn due_rollouts(&self, before: DateTime<Utc>) -> Result<Vec<RolloutId>>;
 }
 
-#[async_trait]
-pub(crate) trait ReceiptStore: Send + Sync {
-    /// The answer to a change that was done already.
-    async fn reply_of(&self, message: MessageId) -> Result<Option<Value>>;
-}
-
 /// Everything the service stores.
 pub(crate) trait Store:
-    OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + ReceiptStore
+    OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + Receipts
 {
 }
 
 impl<T> Store for T where
-    T: OperationStore
-        + ChangeStore
-        + DispatchStore
-        + ObjectStore
-        + BodyStore
-        + WebhookStore
-        + RolloutStore
-        + ReceiptStore
+    T: OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + Receipts
 {
 }

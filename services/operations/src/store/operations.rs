@@ -4,12 +4,13 @@ use roadstead_contracts::audit::AuditRecord;
 use roadstead_contracts::ids::{OperationId, TypedId};
 use roadstead_contracts::message::{OperationStep, StepKind};
 use roadstead_contracts::operation::OperationKind;
+use roadstead_runtime::kill;
+use roadstead_store::receipts::keep;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Error, Result, Window, audit, outbox};
 use uuid::Uuid;
 
-use super::receipts::keep;
 use super::rows::{Row, StepRow, json, select_operations, total};
 use super::{Change, Created, Filter, NewOperation, OperationStore};
 use crate::domain::{Record, View};
@@ -144,8 +145,10 @@ roadstead_store::for_pools! {
             }
             let mut record = new.record.clone();
             record.doc.shown.seq = seq;
-            keep(&mut tx, change, &record.doc.shown).await?;
+            keep(&mut tx, change.message, &record.doc.shown, change.at).await?;
+            kill::point("operations.create_uncommitted");
             tx.commit().await?;
+            kill::point("operations.create_committed");
             Ok(Created::New(Box::new(record)))
         }
 
@@ -207,7 +210,7 @@ roadstead_store::for_pools! {
             let deleted = sqlx::query(DELETE).bind(id.uuid()).execute(&mut *tx).await?.rows_affected() > 0;
             if deleted {
                 audit::write(&mut tx, entry).await?;
-                keep(&mut tx, change, &()).await?;
+                keep(&mut tx, change.message, &(), change.at).await?;
             }
             tx.commit().await?;
             Ok(deleted)

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use roadstead_contracts::audit::AuditRecord;
 use roadstead_contracts::ids::{OperationId, RolloutId, TypedId, UserId};
 use roadstead_contracts::operation::OperationState;
+use roadstead_store::receipts::keep;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Error, Result, Window, audit, outbox};
@@ -11,7 +12,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::operations::{FIND_KEY, HAS_BODY, INSERT_KEY, insert_operation};
-use super::receipts::keep;
 use super::rows::{json, total};
 use super::{Change, Created, DecideRollout, Key, RolloutStore, States};
 use crate::domain::RolloutDoc;
@@ -101,7 +101,7 @@ roadstead_store::for_pools! {
             for entry in entries {
                 audit::write(&mut tx, entry).await?;
             }
-            keep(&mut tx, change, reply).await?;
+            keep(&mut tx, change.message, reply, change.at).await?;
             tx.commit().await?;
             Ok(Ok(doc.clone()))
         }
@@ -172,7 +172,7 @@ roadstead_store::for_pools! {
                 audit::write(&mut tx, entry).await?;
             }
             if let Some(reply) = &effects.reply {
-                keep(&mut tx, change, reply).await?;
+                keep(&mut tx, change.message, reply, change.at).await?;
             }
             tx.commit().await?;
             Ok(Some(doc))

@@ -94,6 +94,8 @@ impl Rig {
         };
         let doc = Doc {
             shown,
+            cluster: None,
+            changes: Vec::new(),
             cluster_owner: Some(self.user),
             body: None,
             only: None,
@@ -229,6 +231,33 @@ async fn leases_pass_on(rig: Rig) {
     assert_eq!(rig.store.overdue(overdue, overdue).await.unwrap().len(), 2);
 }
 
+/// One cluster that is asked for a lot keeps no other waiting.
+async fn clusters_take_turns(rig: Rig) {
+    let (busy, quiet): (ClusterId, ClusterId) = (rig.ids.next(), rig.ids.next());
+    let in_namespace = |cluster: ClusterId, number: u32, priority: u8| {
+        let mut record = rig.record(cluster);
+        if let Work::Apply { namespace, .. } = &mut record.doc.shown.work {
+            *namespace = Some(format!("n-{number}"));
+        }
+        record.doc.shown.priority = priority;
+        record
+    };
+    for number in 0..20 {
+        rig.make(in_namespace(busy, number, 5)).await;
+    }
+    let late = rig.make(in_namespace(quiet, 0, 5)).await.doc.shown.id;
+    let urgent = rig.make(in_namespace(busy, 20, 9)).await.doc.shown.id;
+    let two = Claim { most: 2, ..rig.claim(rig.ids.next()) };
+    let first: BTreeSet<_> = rig.store.claim(&two).await.unwrap().iter().map(|record| record.doc.shown.id).collect();
+    assert_eq!(first.len(), 2);
+    assert!(first.contains(&urgent), "what is urgent goes first");
+    assert!(first.contains(&late), "the cluster with less under way comes next, however late it asked");
+    // Another replica goes on with the rest, and takes nothing twice.
+    let rest = rig.store.claim(&Claim { most: 50, ..rig.claim(rig.ids.next()) }).await.unwrap();
+    assert_eq!(rest.len(), 20);
+    assert!(rest.iter().all(|record| !first.contains(&record.doc.shown.id)));
+}
+
 async fn keys_bodies_and_lists(rig: Rig) {
     let cluster: ClusterId = rig.ids.next();
     let key = |digest: &str| Key { user: rig.user, key: "operation:k".to_owned(), digest: digest.to_owned() };
@@ -315,5 +344,49 @@ on_both! {
     an_operation_lives
     leases_pass_on
     keys_bodies_and_lists
+    clusters_take_turns
     webhooks_are_claimed
+}
+
+/// Row F15: what does not fit any more is refused whole, and goes on once there is room.
+#[tokio::test]
+async fn f15_a_full_disk_is_said_and_leaves_nothing_half_done() {
+    use roadstead_store::sqlx::{AssertSqlSafe, query_scalar};
+    let folder = tempfile::tempdir().unwrap();
+    let url = Secret::new(format!("sqlite:{}", folder.path().display()));
+    // The limit below holds for one connection.
+    let opened = open(&url, &Options { max_connections: 1, ..Options::new("operations") }).await.unwrap();
+    let Opened::Sqlite(pool) = opened.clone() else { panic!() };
+    let rig = Rig::of(opened, Some(folder)).await;
+    let cluster: ClusterId = rig.ids.next();
+    rig.make(rig.record(cluster)).await;
+    let limit = |pages: i64| {
+        let pool = pool.clone();
+        async move {
+            let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            query_scalar::<_, i64>(statement).fetch_one(&pool).await.unwrap()
+        }
+    };
+    // SQLite makes it as small as the file is.
+    limit(1).await;
+    let large = |rig: &Rig| {
+        let mut record = rig.record(cluster);
+        record.doc.shown.description = "x".repeat(64 * 1024);
+        NewOperation { record, key: None, audit: Vec::new() }
+    };
+    let mut made = 1;
+    let refused = loop {
+        match rig.store.create_operation(&large(&rig), &rig.change()).await {
+            Ok(_) => made += 1,
+            Err(fault) => break fault,
+        }
+        assert!(made < 1_000, "the disk is never full");
+    };
+    assert_eq!(roadstead_contracts::Error::from(refused).code, roadstead_contracts::Code::StorageUnavailable);
+    let rows: i64 = query_scalar("SELECT count(*) FROM operations").fetch_one(&pool).await.unwrap();
+    let steps: i64 = query_scalar("SELECT count(*) FROM steps").fetch_one(&pool).await.unwrap();
+    let events: i64 = query_scalar("SELECT count(*) FROM outbox").fetch_one(&pool).await.unwrap();
+    assert_eq!((rows, steps, events), (made, made, made));
+    limit(1_000_000).await;
+    assert!(matches!(rig.store.create_operation(&large(&rig), &rig.change()).await.unwrap(), Created::New(_)));
 }

@@ -267,6 +267,8 @@ pub fn principal(user: u128, role: Role, reach: Reach) -> Principal {
         reach,
         credential: CredentialKind::Session(SessionId::from_uuid(uuid::Uuid::from_u128(9))),
         scope: None,
+        permissions: None,
+        rules: Vec::new(),
     }
 }
 
@@ -299,6 +301,7 @@ pub fn create(principal: Principal, cluster_id: ClusterId) -> CreateOperation {
         deadline_seconds: None,
         priority: None,
         webhook_url: None,
+        webhook_sha256: None,
     }
 }
 
@@ -310,7 +313,13 @@ async fn pretend(bus: &Bus, world: &Arc<World>) {
             let id = parse_hyphenated(&request.cluster).map_err(|_| Error::not_found("Cluster not found"))?;
             let id = ClusterId::from_uuid(id);
             let owner_id = known.owners.lock().unwrap().get(&id).copied();
-            if !request.principal.can_see(id, owner_id) {
+            let facts = roadstead_contracts::policy::ClusterFacts {
+                id,
+                name: Some(name(id).to_string()),
+                labels: Some(Labels::default()),
+                owner: owner_id,
+            };
+            if !roadstead_policy::sees(&request.principal, &facts, SystemClock.now()) {
                 return Err(Error::not_found("Cluster not found"));
             }
             Ok(Cluster {

@@ -44,7 +44,9 @@ async fn an_ending_is_told_signed_and_again_until_it_is_taken() {
     let rig = Rig::new(1, Faults::default(), &[("ROADSTEAD_OPERATIONS_WEBHOOK_SECRET", KEY)]).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?token=canary-url", listener.local_addr().unwrap());
-    let made = rig.create(|create| create.webhook_url = Some(url), 1).await.unwrap();
+    // As the front door brings it: past the queues.
+    let staged = rig.stage(&url).await;
+    let made = rig.create(|create| create.webhook_sha256 = Some(staged), 1).await.unwrap();
     assert_eq!(rig.ended(made.id).await.state, OperationState::Succeeded);
     let first = take(&listener, "500 no").await;
     // The pauses are long.

@@ -14,7 +14,7 @@ use roadstead_contracts::audit::{
 use roadstead_contracts::identity::{Action, Principal};
 use roadstead_contracts::message::{AuditRecorded, RecordAudit};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_runtime::{OnFailure, Tasks};
+use roadstead_runtime::{OnFailure, Tasks, kill};
 
 use super::App;
 use crate::domain::audit::{AuditFilter, EXPORT_MAX, Head, PAGE_MAX};
@@ -32,7 +32,12 @@ impl App {
         if u32::try_from(request.records.len()).map_or(true, |count| count > BATCH_MAX) {
             return Err(Error::of(Code::PayloadTooLarge));
         }
-        Ok(AuditRecorded { fresh: self.store.append_audit(&request.records).await? })
+        if request.records.iter().any(|record| record.too_long().is_some()) {
+            return Err(Error::of(Code::PayloadTooLarge));
+        }
+        let fresh = self.store.append_audit(&request.records).await?;
+        kill::point("user.records_chained");
+        Ok(AuditRecorded { fresh })
     }
 
     /// A page of the trail, newest first, and where the next one begins.
@@ -43,7 +48,7 @@ impl App {
         before: Option<i64>,
         limit: u32,
     ) -> Result<(Vec<AuditRow>, Option<i64>)> {
-        may_read(by)?;
+        self.require(by, Action::AuditRead)?;
         let limit = limit.clamp(1, PAGE_MAX);
         let rows = self.store.search_audit(filter, before.unwrap_or(i64::MAX), i64::from(limit)).await?;
         let whole = rows.len() == usize::try_from(limit).unwrap_or(usize::MAX);
@@ -53,7 +58,7 @@ impl App {
 
     /// Rows after a number, oldest first.
     pub async fn export_audit(&self, by: &Principal, after: i64, limit: u32) -> Result<(Head, Vec<AuditRow>)> {
-        may_read(by)?;
+        self.require(by, Action::AuditRead)?;
         let head = self.store.audit_head().await?;
         let rows = self.store.audit_after(after, i64::from(limit.clamp(1, EXPORT_MAX))).await?;
         Ok((head, rows.into_iter().map(crate::domain::audit::ChainRow::shown).collect::<Result<_>>()?))
@@ -61,7 +66,7 @@ impl App {
 
     /// Signed checkpoints after a number, oldest first.
     pub async fn audit_checkpoints(&self, by: &Principal, after: i64) -> Result<AuditCheckpoints> {
-        may_read(by)?;
+        self.require(by, Action::AuditRead)?;
         let head = self.store.audit_head().await?;
         let checkpoints = self.store.checkpoints_after(after, i64::from(CHECKPOINTS_MAX)).await?;
         Ok(AuditCheckpoints { checkpoints, key: self.checkpoint_key.public_base64url(), start: head.start })
@@ -117,7 +122,9 @@ impl App {
         let now = self.clock.now();
         let from = self.store.audit_head().await?.start.seq;
         let mut to = from;
-        while let Some(start) = self.store.prune_audit(now - keep).await? {
+        // What a receiver outside does not have yet stays, however old it is.
+        let up_to = self.exported_everywhere().await?;
+        while let Some(start) = self.store.prune_audit(now - keep, up_to).await? {
             to = start.seq;
         }
         let removed = u64::try_from(to - from).unwrap_or(0);
@@ -170,10 +177,6 @@ impl App {
             }
         });
     }
-}
-
-fn may_read(by: &Principal) -> Result<()> {
-    if by.allows(Action::AuditRead) { Ok(()) } else { Err(by.refusal(Action::AuditRead)) }
 }
 
 /// Appends a line to the file that is shipped out.

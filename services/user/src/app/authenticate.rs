@@ -31,7 +31,10 @@ impl App {
         }
         let mut known = known?;
         if let Some(cluster) = request.cluster_id {
-            known.assertion = Some(self.sign_identity(&known.principal, cluster)?);
+            known.assertion = Some(match &request.raise {
+                None => self.sign_identity(&known.principal, cluster)?,
+                Some(raise) => self.sign_raised(&known.principal, cluster, raise)?,
+            });
         }
         Ok(known)
     }

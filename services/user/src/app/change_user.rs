@@ -28,7 +28,7 @@ pub struct UserPatch {
 impl App {
     /// Changes an account: one's own name and address, or anything of anyone for an admin.
     pub async fn change_user(&self, by: &Principal, which: &str, patch: UserPatch) -> Result<User> {
-        let admin = by.allows(Action::UsersWrite);
+        let admin = self.permits(by, Action::UsersWrite);
         let user = self.visible_user(by, which).await?;
         if !admin && user.id != by.user_id {
             return Err(Error::of(Code::Forbidden));
@@ -37,6 +37,13 @@ impl App {
         let gives_roles = patch.roles.as_ref().is_some_and(|roles| *roles != user.roles);
         let changes_state = patch.active.is_some_and(|active| active != user.active);
         if !admin && (gives_roles || changes_state) {
+            return Err(Error::of(Code::Escalation));
+        }
+        if user.id != by.user_id {
+            Self::check_rank(by, &user)?;
+        }
+        let above = |role: &Role| *role > by.highest_role() && !user.roles.contains(role);
+        if patch.roles.iter().flatten().any(above) {
             return Err(Error::of(Code::Escalation));
         }
         let changes = UserChanges {

@@ -1,5 +1,5 @@
 use roadstead_contracts::event::Fact;
-use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::identity::{Action, Principal, Reach};
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{ClusterGrant, GrantCluster, RevokeCluster};
 use roadstead_contracts::{Code, Error, Result};
@@ -33,7 +33,11 @@ impl App {
 
     async fn grant_of(&self, by: &Principal, cluster_id: ClusterId, account: &str) -> Result<ClusterGrant> {
         // Whoever may not write accounts would give away what is not theirs to give (reliability row Z02).
-        if !by.allows(Action::UsersWrite) {
+        if !self.permits(by, Action::UsersWrite) {
+            return Err(Error::of(Code::Escalation));
+        }
+        // A rule that gives accounts to look after gives no clusters with them.
+        if by.reach != Reach::All {
             return Err(Error::of(Code::Escalation));
         }
         let user = self.user(account).await?;

@@ -1,16 +1,22 @@
 //! What the service does, one verb a file. [`App`] is what they all work with.
 
+mod ask_access;
 mod audit;
 mod authenticate;
 mod authenticate_as;
 mod authenticate_peer;
 mod change_api_key;
 mod change_password;
+mod change_policy;
 mod change_user;
+mod confirm_registration;
 mod create_api_key;
+mod decide_access;
 mod delete_user;
 mod device_login;
+mod end_access;
 mod end_session;
+mod export_audit;
 mod first_admin;
 mod grant_cluster;
 mod identify_peer;
@@ -19,6 +25,7 @@ mod list_api_keys;
 mod list_sessions;
 mod list_users;
 mod login;
+mod policies;
 mod principal;
 mod provider_login;
 mod provider_logout;
@@ -35,6 +42,8 @@ mod set_password;
 mod show_user;
 mod sign_in;
 mod sign_operation;
+mod tell_access;
+mod test_policy;
 mod throttle;
 
 use std::sync::Arc;
@@ -42,8 +51,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use roadstead_auth::audit::CheckpointKey;
 use roadstead_auth::password::Hasher;
+use roadstead_bus::Bus;
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::{Code, Error};
+use roadstead_http_kit::webhook::Webhooks;
 use roadstead_kv::{Kv, MemoryKv};
 use roadstead_runtime::{Ids, Secret, SharedClock};
 use roadstead_seal::Sealer;
@@ -53,16 +64,22 @@ use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::Authentication;
 
 pub use authenticate::KeyFault;
+pub use change_policy::Imported;
 pub use change_user::UserPatch;
+pub use confirm_registration::Registered;
 pub use first_admin::FirstStart;
 pub use login::LoginFrom;
+pub use policies::{RULES_PAGE_MAX, RuleFilter, RulePage};
 pub use provider_login::{Begun, Finished, LoginWish, ProviderAnswer};
 pub use register::Registration;
 pub use session_tokens::Issued;
+pub use test_policy::{Answer, QUESTIONS_MAX, Question};
 
+use crate::export::Sink;
 use crate::keys::Keys;
 use crate::oidc::Providers;
 use crate::options::Options;
+use crate::policy::Keeper;
 use crate::store::Store;
 
 /// Everything a verb needs.
@@ -72,6 +89,7 @@ pub struct App {
     // Stands in for the shared one when that is away: a login limit must not depend on Redis.
     local: MemoryKv,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) policy: Arc<Keeper>,
     pub(crate) options: Options,
     providers: Providers,
     sealer: Sealer,
@@ -81,8 +99,25 @@ pub struct App {
     outbox: OutboxRelay,
     pub(crate) trail: Trail,
     checkpoint_key: CheckpointKey,
+    sinks: Vec<Arc<dyn Sink>>,
     last_used: last_used::LastUsed,
     metrics: Metrics,
+    bus: Bus,
+    chat: Option<Chat>,
+}
+
+/// The chat that is told of requests for access.
+pub struct Chat {
+    /// Tells it.
+    pub webhooks: Webhooks,
+    /// Where it is.
+    pub url: Secret,
+}
+
+impl std::fmt::Debug for Chat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chat")
+    }
 }
 
 impl std::fmt::Debug for App {
@@ -99,6 +134,8 @@ pub struct Parts {
     pub kv: Arc<dyn Kv>,
     /// Keys.
     pub keys: Arc<Keys>,
+    /// The rules of the policy.
+    pub policy: Arc<Keeper>,
     /// Options.
     pub options: Options,
     /// Identity providers.
@@ -117,8 +154,14 @@ pub struct Parts {
     pub trail: Trail,
     /// Signs the audit trail's checkpoints.
     pub checkpoint_key: CheckpointKey,
+    /// Receivers of the audit trail.
+    pub(crate) sinks: Vec<Box<dyn Sink>>,
     /// Counts.
     pub metrics: Metrics,
+    /// Asks other services.
+    pub bus: Bus,
+    /// The chat that is told of requests for access.
+    pub chat: Option<Chat>,
 }
 
 impl App {
@@ -130,6 +173,7 @@ impl App {
             kv: parts.kv,
             local,
             keys: parts.keys,
+            policy: parts.policy,
             options: parts.options,
             providers: parts.providers,
             sealer: parts.sealer,
@@ -139,8 +183,11 @@ impl App {
             outbox: parts.outbox,
             trail: parts.trail,
             checkpoint_key: parts.checkpoint_key,
+            sinks: parts.sinks.into_iter().map(Arc::from).collect(),
             last_used: last_used::LastUsed::default(),
             metrics: parts.metrics,
+            bus: parts.bus,
+            chat: parts.chat,
         }
     }
 

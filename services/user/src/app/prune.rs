@@ -1,4 +1,4 @@
-//! Sessions that are long over are removed.
+//! Sessions and rules that are long over are removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,15 @@ use super::App;
 
 /// How long an ended session is kept for whoever wants to know.
 const KEPT: TimeDelta = TimeDelta::days(7);
+/// How long a rule that is over is kept, for whoever asks what somebody was given.
+const RULES_KEPT: TimeDelta = TimeDelta::days(30);
 /// How often they are looked for; replicas doing it at once do no harm.
 const EVERY: Duration = Duration::from_hours(1);
 
 impl App {
     /// Removes what is long over; answers how many sessions.
     pub async fn prune(&self) -> roadstead_store::Result<u64> {
+        self.store.prune_policy(self.clock.now() - RULES_KEPT).await?;
         self.store.prune_sessions(self.clock.now() - KEPT).await
     }
 

@@ -8,7 +8,7 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Secret;
 use subtle::ConstantTimeEq as _;
 
-use super::{App, NAME_TAKEN, taken};
+use super::{App, NAME_TAKEN, Registered, taken};
 use crate::domain::{NewUser, User, UserRef, check_person_name};
 
 /// What somebody who wants an account says. Roles, state and ids are not among it: nobody gives themselves those.
@@ -27,12 +27,15 @@ pub struct Registration {
 }
 
 impl App {
-    /// Makes an account with the default role, where registration is open.
-    pub async fn register(&self, wanted: Registration) -> Result<User> {
+    /// Makes an account with the default role where registration is open; where an admin confirms, it waits for that.
+    pub async fn register(&self, wanted: Registration) -> Result<Registered> {
+        if self.options.registration_confirmed {
+            return self.ask_to_register(wanted).await;
+        }
         if !self.options.registration_open {
             return Err(Error::of(Code::RegistrationClosed));
         }
-        self.insert_user(wanted, self.options.default_roles.clone(), None).await
+        self.insert_user(wanted, self.options.default_roles.clone(), None).await.map(Registered::Made)
     }
 
     /// Makes an account for somebody else, on an admin's word.

@@ -18,10 +18,11 @@ pub(super) const RESET_PAGE: &str = "/api/v1/auth/password-reset";
 impl App {
     /// Makes a link for an account.
     pub async fn begin_password_reset(&self, by: &Principal, which: &str) -> Result<(User, Secret, DateTime<Utc>)> {
-        if !by.allows(Action::UsersWrite) {
+        if !self.permits(by, Action::UsersWrite) {
             return Err(Error::of(Code::Forbidden));
         }
         let user = self.user(which).await?;
+        Self::check_rank(by, &user)?;
         if !has_password(&user) {
             return Err(Error::new(Code::Conflict, "this account has no password of its own"));
         }

@@ -88,10 +88,11 @@ impl App {
 
     /// Removes somebody's app, on an admin's word: a lost telephone.
     pub async fn remove_authenticator_of(&self, by: &Principal, which: &str) -> Result<()> {
-        if !by.allows(Action::UsersWrite) {
+        if !self.permits(by, Action::UsersWrite) {
             return Err(Error::of(Code::Forbidden));
         }
         let user = self.user(which).await?;
+        Self::check_rank(by, &user)?;
         let gone = self.store.remove_authenticator(user.id).await?;
         if gone { Ok(()) } else { Err(Error::not_found("the account has no authenticator app")) }
     }
@@ -129,7 +130,7 @@ impl App {
 
     fn recovery_code(&self) -> Secret {
         let bytes = self.ids.random_bytes::<RECOVERY_BYTES>();
-        let text = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let text = bytes.iter().fold(String::new(), |text, byte| text + format!("{byte:02x}").as_str());
         let groups: Vec<String> =
             text.as_bytes().chunks(5).map(|chunk| String::from_utf8_lossy(chunk).into_owned()).collect();
         Secret::new(groups.join("-"))

@@ -16,7 +16,7 @@ use crate::domain::{FROM_PROVIDER, FROM_SERVICE, NewAccount, SignIn, User, UserR
 impl App {
     /// Makes one.
     pub async fn create_service_account(&self, by: &Principal, name: &str, roles: BTreeSet<Role>) -> Result<User> {
-        require(by, Action::UsersWrite)?;
+        self.require(by, Action::UsersWrite)?;
         // Nobody gives what they do not have (reliability row Z02).
         if roles.iter().any(|role| *role > by.highest_role()) {
             return Err(Error::of(Code::Escalation));
@@ -46,25 +46,32 @@ impl App {
 
     /// All of them, newest first.
     pub async fn service_accounts(&self, by: &Principal) -> Result<Vec<User>> {
-        require(by, Action::UsersRead)?;
+        self.require(by, Action::UsersRead)?;
         Ok(self.store.accounts_from(FROM_SERVICE).await?)
     }
 
     /// One of them; a person's account is not found here.
     pub async fn machine(&self, by: &Principal, which: &str, action: Action) -> Result<User> {
-        require(by, action)?;
+        self.require(by, action)?;
         let user = self.user(which).await?;
-        if user.auth_source == FROM_SERVICE { Ok(user) } else { Err(no_such_user()) }
+        if user.auth_source != FROM_SERVICE {
+            return Err(no_such_user());
+        }
+        if action != Action::UsersRead {
+            Self::check_rank(by, &user)?;
+        }
+        Ok(user)
     }
 
     /// Links a person of an identity provider to an account, on an admin's word.
     pub async fn link_subject(&self, by: &Principal, which: &str, provider: &str, subject: &str) -> Result<()> {
-        require(by, Action::UsersWrite)?;
+        self.require(by, Action::UsersWrite)?;
         let provider = self.providers.find(Some(provider))?;
         let user = self.user(which).await?;
         if user.auth_source == FROM_SERVICE {
             return Err(Error::new(Code::Conflict, "a service account is nobody's login"));
         }
+        Self::check_rank(by, &user)?;
         let sign_in = SignIn {
             provider: provider.settings.name.clone(),
             issuer: provider.settings.issuer.clone(),
@@ -85,8 +92,4 @@ impl App {
 /// Whether an account has a password of its own here.
 pub(super) fn has_password(user: &User) -> bool {
     !matches!(user.auth_source.as_str(), FROM_PROVIDER | FROM_SERVICE)
-}
-
-fn require(by: &Principal, action: Action) -> Result<()> {
-    if by.allows(action) { Ok(()) } else { Err(Error::of(Code::Forbidden)) }
 }

@@ -9,11 +9,12 @@ use super::service_accounts::has_password;
 impl App {
     /// Sets somebody else's password, on an admin's word. Every session of the account ends.
     pub async fn set_password(&self, by: &Principal, which: &str, new: Secret) -> Result<()> {
-        if !by.allows(Action::UsersWrite) {
+        if !self.permits(by, Action::UsersWrite) {
             return Err(Error::of(Code::Forbidden));
         }
         self.options.password.check("new_password", &new)?;
         let user = self.user(which).await?;
+        Self::check_rank(by, &user)?;
         if !has_password(&user) {
             return Err(Error::new(Code::Conflict, "this account has no password of its own"));
         }

@@ -18,7 +18,7 @@ impl App {
     /// An account that the caller may see: its own, or any for an admin. Others are not found.
     pub async fn visible_user(&self, by: &Principal, which: &str) -> Result<User> {
         let user = self.user(which).await?;
-        if user.id == by.user_id || by.allows(Action::UsersRead) { Ok(user) } else { Err(no_such_user()) }
+        if user.id == by.user_id || self.permits(by, Action::UsersRead) { Ok(user) } else { Err(no_such_user()) }
     }
 
     /// The caller's own account.

@@ -27,6 +27,15 @@ const SEALED: (&str, &str) = ("sign_ins", "sealed_id_token");
 impl App {
     /// The account of a person whom a provider vouches for; made when there is none.
     pub(super) async fn account_of(&self, provider: &ProviderSettings, token: &IdToken) -> Result<User> {
+        let user = self.account_by_link(provider, token).await?;
+        let event = self.event(Fact::UserChanged { user_id: user.id }, self.clock.now());
+        if self.store.set_groups(user.id, &provider.groups(token), &event).await? {
+            self.outbox.nudge();
+        }
+        Ok(user)
+    }
+
+    async fn account_by_link(&self, provider: &ProviderSettings, token: &IdToken) -> Result<User> {
         let mapped = provider.roles(token);
         if provider.require_role && mapped.as_ref().is_some_and(BTreeSet::is_empty) {
             return Err(not_linked("none of your groups has a role on this hub"));
@@ -184,7 +193,7 @@ impl App {
 
     fn suffix(&self) -> String {
         let bytes = self.ids.random_bytes::<4>();
-        bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        bytes.iter().fold(String::new(), |text, byte| text + format!("{byte:02x}").as_str())
     }
 }
 

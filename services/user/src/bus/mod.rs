@@ -74,6 +74,13 @@ pub(crate) async fn serve(app: &Arc<App>, bus: &Bus) -> roadstead_bus::Result<()
     for router in [auth, identity, grants, audit] {
         bus.serve(router, ServeOptions::default()).await?;
     }
+    let policy = Arc::clone(&app.policy);
+    bus.subscribe(Subscriber::Own, &["policy.*"], move |_| {
+        let policy = Arc::clone(&policy);
+        // What fails here is tried again by the watch.
+        async move { policy.refresh().await.map(drop) }
+    })
+    .await?;
     let app = Arc::clone(app);
     bus.subscribe(Subscriber::Shared("grants"), &["cluster.deleted"], move |event| {
         let app = Arc::clone(&app);

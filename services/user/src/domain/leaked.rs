@@ -16,7 +16,7 @@ pub(super) fn is_leaked(password: &str) -> bool {
 }
 
 fn hex(bytes: [u8; WIDTH]) -> String {
-    bytes.iter().fold(String::with_capacity(WIDTH * 2), |text, byte| text + &format!("{byte:02x}"))
+    bytes.iter().fold(String::with_capacity(WIDTH * 2), |text, byte| text + format!("{byte:02x}").as_str())
 }
 
 #[cfg(test)]

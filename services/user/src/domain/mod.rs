@@ -1,23 +1,32 @@
 //! Accounts, sessions, API keys and the rules about them. No I/O.
 
+mod access_request;
 mod api_key;
 pub mod audit;
 mod leaked;
 mod local_account;
 mod password;
+mod policy;
 mod provider;
+mod registration;
 mod seed_roles;
 mod session;
 mod sign_in;
 mod user;
 
+pub use access_request::{
+    AccessDecision, AccessEnd, AccessRequest, AccessState, NOTICE_CLAIM, NOTICE_TRIES, NOTICES_AT_ONCE,
+    NewAccessRequest, Notice, OPEN_MAX, SECONDS_MIN, Wanted, check_words,
+};
 pub use api_key::{
     ApiKey, ApiKeyChanges, ApiKeyRef, End, KEYS_MAX, LIFE_DAYS_MAX, NewApiKey, NewSecret, OVERLAP_SECONDS_MAX,
     check_key_name, preview,
 };
 pub use local_account::{Authenticator, NewReset, RECOVERY_CODES, RESET_LIFE};
 pub use password::PasswordPolicy;
+pub use policy::{PolicyChange, StoredRule};
 pub use provider::{CALLBACK, PROVIDERS_MAX, ProviderSettings, is_safe, next_page};
+pub use registration::{REGISTRATION_KEPT, REGISTRATION_LIFE, REGISTRATIONS_MAX, RegistrationState};
 pub use seed_roles::{SEED_ROLES, parse_roles, permission_words, seed_name, seed_names};
 pub use session::{
     NewPair, NewSession, REPEAT_WINDOW, SESSIONS_MAX, Session, SessionOrigin, TokenPair, TurnedIn, judge_turn_in,

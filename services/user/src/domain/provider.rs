@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use roadstead_auth::oidc::IdToken;
 use roadstead_contracts::identity::Role;
+use roadstead_contracts::policy::Subject;
 use roadstead_runtime::Secret;
 use roadstead_runtime::config::Settings;
 use serde::Deserialize;
@@ -168,6 +169,12 @@ impl ProviderSettings {
     /// Whether browsers come back by TLS: then cookies carry the prefix that only TLS can set.
     pub fn by_tls(&self) -> bool {
         self.redirect_url.starts_with("https://")
+    }
+
+    /// The groups that it puts somebody into, by their exact names: subjects of rules.
+    pub fn groups(&self, token: &IdToken) -> BTreeSet<String> {
+        let good = |name: &&str| Subject::parse(&format!("group:{name}")).is_ok();
+        names(&token.all, &self.groups_claim).into_iter().filter(good).map(str::to_owned).collect()
     }
 
     /// The roles here of somebody from there, by exact names (seeds-wire M13: never by parts of them). `None` when the

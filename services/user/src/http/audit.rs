@@ -63,11 +63,18 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
         ("DELETE", "/auth/authenticator/{user}") => here("user.remove_factor", "user"),
         ("POST", "/auth/password-resets") => here("user.begin_reset", "user"),
         ("POST", "/auth/password-reset") => here("user.reset_password", "user"),
+        ("POST", "/policies") => here("policy.create", "rule"),
+        ("POST", "/policies/import") => here("policy.import", "policy"),
+        ("POST", "/policies/test") => here("policy.test", "policy"),
+        ("PUT", "/policies/{id}") => here("policy.change", "rule"),
+        ("DELETE", "/policies/{id}") => here("policy.delete", "rule"),
         ("POST", "/auth/refresh" | "/auth/token/refresh") => here("session.refresh", "session"),
         ("POST", "/auth/logout") => here("session.end", "session"),
         ("DELETE", "/auth/sessions" | "/auth/sessions/{id}") => here("session.end", "session"),
         ("POST", "/auth/register" | "/users") => here("user.create", "user"),
         ("POST", "/auth/register-admin") => here("user.create_admin", "user"),
+        ("POST", "/auth/confirm/{id}/{answer}") => here("user.confirm", "user"),
+        ("POST", "/auth/reset-admin-password") => here("user.change_password", "user"),
         ("POST", "/auth/change-password" | "/auth/change-password/{user_id}") => here("user.change_password", "user"),
         ("PUT", "/users/{id}") => here("user.change", "user"),
         ("DELETE", "/users/{id}") => here("user.delete", "user"),
@@ -75,6 +82,16 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
         ("PUT", "/api-keys/{id}") => here("api_key.change", "api_key"),
         ("DELETE", "/api-keys/{id}") => here("api_key.revoke", "api_key"),
         ("POST", "/api-keys/{id}/regenerate") => here("api_key.regenerate", "api_key"),
+        ("POST", "/access-requests") => here("access.request", "access_request"),
+        ("POST", path) if path.starts_with("/access-requests/") => {
+            let action = match path.rsplit('/').next() {
+                Some("approve") => "access.approve",
+                Some("deny") => "access.deny",
+                Some("withdraw") => "access.withdraw",
+                _ => "access.end",
+            };
+            here(action, "access_request")
+        }
         (method, path) if path.starts_with("/service-accounts") => {
             let action = match (method, path.contains("/keys")) {
                 ("POST", true) if path.ends_with("/keys") => "api_key.create",

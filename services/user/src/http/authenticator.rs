@@ -32,7 +32,8 @@ impl Authenticator for Doorkeeper {
                 keys.verifier.verify(token.expose(), self.app.clock.now()).map_err(|_| refused())?.proof()
             }
         };
-        let question = Authenticate { credential: proof, cluster_id: None, source: Some(context.client.to_string()) };
+        let question =
+            Authenticate { credential: proof, cluster_id: None, source: Some(context.client.to_string()), raise: None };
         let known = self.app.authenticate(&question).await?;
         known.principal.check_source(context.client)?;
         Ok(Caller { principal: Arc::new(known.principal), proof: Arc::new(question.credential) })

@@ -9,10 +9,11 @@ use roadstead_runtime::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::kubesage_registration::Pending;
 use super::mckmt::end_own_session;
 use super::shapes::{KubesageUser, Message, Problem};
 use super::{Shared, audit, read};
-use crate::app::{Issued, Registration};
+use crate::app::{Issued, Registered as Outcome, Registration};
 use crate::domain::seed_names;
 
 /// Body of login: JSON or a form. A form's `grant_type`, `scope` and the like are not looked at.
@@ -157,14 +158,17 @@ pub(super) async fn logout(app: Shared, caller: Caller) -> ApiResult {
     request_body = SeedRegister,
     responses(
         (status = 201, description = "Made", body = KubesageUser),
+        (status = 202, description = "An admin has to confirm it", body = Pending),
         (status = 403, description = "Registration is closed", body = Problem),
         (status = 409, description = "Name or address is taken", body = Problem),
         (status = 422, description = "A field is wrong", body = Problem)
     )
 )]
 pub(super) async fn register(app: Shared, Json(body): Json<SeedRegister>) -> ApiResult {
-    let user = app.register(body.into()).await?;
-    Ok(HttpResponse::Created().json(KubesageUser::from(user)))
+    Ok(match app.register(body.into()).await? {
+        Outcome::Made(user) => HttpResponse::Created().json(KubesageUser::from(user)),
+        Outcome::Waits(id) => Pending::answer(id),
+    })
 }
 
 /// Makes the first admin for whoever holds the bootstrap token.

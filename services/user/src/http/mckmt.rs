@@ -10,9 +10,10 @@ use roadstead_runtime::Secret;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::kubesage_registration::Pending;
 use super::shapes::{MckmtUser, Message, Problem};
 use super::{Shared, audit, read};
-use crate::app::{Issued, Registration};
+use crate::app::{Issued, Registered as Outcome, Registration};
 
 /// Ways to log in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -157,6 +158,7 @@ pub(super) async fn methods(app: Shared) -> HttpResponse {
     request_body = Register,
     responses(
         (status = 201, description = "Made", body = Registered),
+        (status = 202, description = "An admin has to confirm it", body = Pending),
         (status = 400, description = "A field is wrong", body = Problem),
         (status = 403, description = "Registration is closed", body = Problem),
         (status = 409, description = "Name or address is taken", body = Problem)
@@ -172,7 +174,10 @@ pub(super) async fn register(app: Shared, request: HttpRequest, Json(body): Json
     };
     let user = match read::bootstrap_token(&request)? {
         Some(token) => app.register_admin(wanted, &token).await?,
-        None => app.register(wanted).await?,
+        None => match app.register(wanted).await? {
+            Outcome::Made(user) => user,
+            Outcome::Waits(id) => return Ok(Pending::answer(id)),
+        },
     };
     Ok(HttpResponse::Created().json(Registered { user: user.into() }))
 }

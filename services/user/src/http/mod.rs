@@ -1,16 +1,20 @@
 //! The HTTP door on port 8001: MCKMT's `/api/v1/auth/*`, KubeSage's `/auth`, `/users` and `/api-keys` with their older
 //! prefixes, the published keys, and the probes. Reached by the front door, which forwards those paths, or directly.
 
+mod access_requests;
 mod audit;
 mod audit_csv;
 mod authenticator;
 mod kubesage_auth;
 mod kubesage_keys;
+mod kubesage_registration;
 mod kubesage_users;
 mod local_accounts;
 mod mckmt;
 mod oidc;
 mod openapi;
+mod policies;
+mod policy_shapes;
 mod quotas;
 mod read;
 mod service_accounts;
@@ -145,7 +149,8 @@ fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes 
         .add(get.clone(), "/api/v1/audit", May(Action::AuditRead), Api, audit::search)
         .add(get.clone(), "/api/v1/audit/export", May(Action::AuditRead), Api, audit::export)
         .add(get.clone(), "/api/v1/audit/checkpoints", May(Action::AuditRead), Api, audit::checkpoints);
-    let routes = machines(routes);
+    let routes = policy(machines(routes));
+    let routes = access(routes);
     let routes = seed(routes, &post, "/auth/token", Public, kubesage_auth::login);
     let routes = seed(routes, &post, "/auth/login", Public, kubesage_auth::login);
     let routes = seed(routes, &post, "/auth/refresh", Public, kubesage_auth::refresh);
@@ -155,6 +160,14 @@ fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes 
     let routes = seed(routes, &post, "/auth/register-admin", Public, kubesage_auth::register_admin);
     let routes = seed(routes, &get, "/auth/check-admin", Authenticated, kubesage_auth::check_admin);
     let routes = seed(routes, &get, "/auth/check-admin-exists", Public, kubesage_auth::check_admin_exists);
+    let routes = seed(routes, &get, "/auth/confirm/{id}/{answer}", Public, kubesage_registration::confirm_page);
+    let routes =
+        seed(routes, &post, "/auth/confirm/{id}/{answer}", May(Action::UsersWrite), kubesage_registration::confirm);
+    let (status, reset) = (kubesage_registration::confirmation_status, kubesage_registration::reset_admin_password);
+    let routes = seed(routes, &get, "/auth/confirmation-status/{id}", May(Action::UsersRead), status);
+    let routes = seed(routes, &post, "/auth/reset-admin-password", May(Action::UsersWrite), reset);
+    let routes = seed(routes, &get, "/auth/check-password-reset-status", Public, kubesage_registration::reset_status);
+    let routes = seed(routes, &get, "/license/status", Public, kubesage_registration::license);
     let routes = seed(routes, &post, "/auth/change-password/{user_id}", Authenticated, kubesage_auth::change_password);
     let routes = seed(routes, &get, "/users/me", Authenticated, kubesage_users::me);
     // It looks at its own header, because the seed's callers read its words.
@@ -191,6 +204,41 @@ fn machines(routes: Routes) -> Routes {
         .add(Method::POST, KEYS, write, Api, service_accounts::create_key)
         .add(Method::POST, ROTATE, write, Api, service_accounts::rotate_key)
         .add(Method::DELETE, KEY, write, Api, service_accounts::revoke_key)
+}
+
+/// Rights for a while. Who decides on what is asked for is looked at with the request itself.
+fn access(routes: Routes) -> Routes {
+    use Access::Authenticated;
+    use RateClass::Api;
+    const ALL: &str = "/api/v1/access-requests";
+    const ONE: &str = "/api/v1/access-requests/{id}";
+    routes
+        .add(Method::GET, ALL, Authenticated, Api, access_requests::list)
+        .add(Method::POST, ALL, Authenticated, Api, access_requests::ask)
+        .add(Method::GET, ONE, Authenticated, Api, access_requests::show)
+        .add(Method::POST, "/api/v1/access-requests/{id}/approve", Authenticated, Api, access_requests::approve)
+        .add(Method::POST, "/api/v1/access-requests/{id}/deny", Authenticated, Api, access_requests::deny)
+        .add(Method::POST, "/api/v1/access-requests/{id}/withdraw", Authenticated, Api, access_requests::withdraw)
+        .add(Method::POST, "/api/v1/access-requests/{id}/end", Authenticated, Api, access_requests::end)
+}
+
+/// The rules of the policy.
+fn policy(routes: Routes) -> Routes {
+    use Access::Action as May;
+    use RateClass::Api;
+    const ALL: &str = "/api/v1/policies";
+    const ONE: &str = "/api/v1/policies/{id}";
+    let (read, write) = (May(Action::SystemRead), May(Action::SystemWrite));
+    routes
+        .add(Method::GET, ALL, read, Api, policies::list)
+        .add(Method::POST, ALL, write, Api, policies::create)
+        // Before the rule of any name.
+        .add(Method::GET, "/api/v1/policies/export", read, Api, policies::export)
+        .add(Method::POST, "/api/v1/policies/import", write, Api, policies::import)
+        .add(Method::POST, "/api/v1/policies/test", read, Api, policies::test)
+        .add(Method::GET, ONE, read, Api, policies::show)
+        .add(Method::PUT, ONE, write, Api, policies::replace)
+        .add(Method::DELETE, ONE, write, Api, policies::delete)
 }
 
 /// A KubeSage route under both its prefixes.

@@ -5,8 +5,8 @@ use utoipa::openapi::Deprecated;
 use utoipa::openapi::path::PathItem;
 
 use super::{
-    ALIAS_PREFIX, audit, kubesage_auth, kubesage_keys, kubesage_users, local_accounts, mckmt, oidc, service_accounts,
-    sessions, well_known,
+    ALIAS_PREFIX, access_requests, audit, kubesage_auth, kubesage_keys, kubesage_registration, kubesage_users,
+    local_accounts, mckmt, oidc, policies, service_accounts, sessions, well_known,
 };
 
 #[derive(OpenApi)]
@@ -42,9 +42,24 @@ use super::{
     service_accounts::rotate_key,
     service_accounts::revoke_key,
     service_accounts::link,
+    policies::list,
+    policies::create,
+    policies::show,
+    policies::replace,
+    policies::delete,
+    policies::import,
+    policies::export,
+    policies::test,
     sessions::list,
     sessions::end,
     sessions::end_others,
+    access_requests::ask,
+    access_requests::list,
+    access_requests::show,
+    access_requests::approve,
+    access_requests::deny,
+    access_requests::withdraw,
+    access_requests::end,
     audit::search,
     audit::export,
     audit::checkpoints,
@@ -56,6 +71,12 @@ use super::{
     kubesage_auth::check_admin,
     kubesage_auth::check_admin_exists,
     kubesage_auth::change_password,
+    kubesage_registration::confirm_page,
+    kubesage_registration::confirm,
+    kubesage_registration::confirmation_status,
+    kubesage_registration::reset_admin_password,
+    kubesage_registration::reset_status,
+    kubesage_registration::license,
     kubesage_users::me,
     kubesage_users::me_by_api_key,
     kubesage_users::permissions,
@@ -87,7 +108,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     }
     let aliases: Vec<_> = paths
         .iter()
-        .filter(|(path, _)| ["/auth/", "/users", "/api-keys"].iter().any(|start| path.starts_with(start)))
+        .filter(|(path, _)| ["/auth/", "/users", "/api-keys", "/license"].iter().any(|start| path.starts_with(start)))
         .map(|(path, item)| (format!("{ALIAS_PREFIX}{path}"), alias(item, "V10")))
         .collect();
     paths.extend(aliases);

@@ -29,8 +29,9 @@ pub trait AuditStore: Send + Sync {
     async fn checkpoints_after(&self, after: i64, limit: i64) -> Result<Vec<AuditCheckpoint>>;
     /// The last checkpoint.
     async fn last_checkpoint(&self) -> Result<Option<AuditCheckpoint>>;
-    /// Removes the rows up to the next checkpoint, when all of them are older than a time. Answers the new start.
-    async fn prune_audit(&self, older_than: DateTime<Utc>) -> Result<Option<AuditStart>>;
+    /// Removes the rows up to the next checkpoint, when all of them are older than a time and none is after the row
+    /// `up_to`. Answers the new start.
+    async fn prune_audit(&self, older_than: DateTime<Utc>, up_to: i64) -> Result<Option<AuditStart>>;
 }
 
 const HEAD: &str = "SELECT seq, hash, removed_to, removed_hash FROM audit_head WHERE id = 1";
@@ -47,7 +48,7 @@ const ROWS: &str = "SELECT seq, prev, hash, record FROM audit_chain";
 const CHECKPOINTS: &str = "SELECT seq, hash, at, signed FROM audit_checkpoints";
 // A checkpoint whose row, and so every row before it, is older than the time.
 const NEXT_PRUNE: &str = "SELECT c.seq, c.hash FROM audit_checkpoints c JOIN audit_chain r ON r.seq = c.seq \
-    WHERE c.seq > $1 AND r.at < $2 AND NOT EXISTS (SELECT 1 FROM audit_chain o WHERE o.seq > $1 AND o.seq <= c.seq AND o.at >= $2) \
+    WHERE c.seq > $1 AND c.seq <= $3 AND r.at < $2 AND NOT EXISTS (SELECT 1 FROM audit_chain o WHERE o.seq > $1 AND o.seq <= c.seq AND o.at >= $2) \
     ORDER BY c.seq LIMIT 1";
 
 #[derive(sqlx::FromRow)]
@@ -207,11 +208,11 @@ roadstead_store::for_pools! {
             Ok(row.map(AuditCheckpoint::from))
         }
 
-        async fn prune_audit(&self, older_than: DateTime<Utc>) -> Result<Option<AuditStart>> {
+        async fn prune_audit(&self, older_than: DateTime<Utc>, up_to: i64) -> Result<Option<AuditStart>> {
             let mut tx = self.begin_write().await?;
             let head: HeadRow = sqlx::query_as(Self::pick(HEAD_POSTGRES, HEAD)).fetch_one(&mut *tx).await?;
             let next: Option<(i64, String)> = sqlx::query_as(NEXT_PRUNE)
-                .bind(head.removed_to).bind(older_than)
+                .bind(head.removed_to).bind(older_than).bind(up_to)
                 .fetch_optional(&mut *tx).await?;
             let Some((seq, hash)) = next else { return Ok(None) };
             sqlx::query("DELETE FROM audit_chain WHERE seq <= $1").bind(seq).execute(&mut *tx).await?;

@@ -5,6 +5,7 @@ use roadstead_contracts::event::Event;
 use roadstead_contracts::ids::{TypedId, UserId};
 use roadstead_store::{Dialect, Result, Window, async_trait, outbox};
 
+use super::policy::{count_up, forget_subject, put_rule, remove_rule};
 use super::rows::{UserRow, user_columns};
 use crate::domain::{NewUser, User, UserChanges, UserRef};
 
@@ -58,11 +59,12 @@ pub trait UserStore: Send + Sync {
     ) -> Result<bool>;
 }
 
-const INSERT_USER: &str = "INSERT INTO users \
+pub(super) const INSERT_USER: &str = "INSERT INTO users \
     (id, username, email, first_name, last_name, password_hash, active, created_at, updated_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)";
-const INSERT_ROLE: &str = "INSERT INTO user_roles (user_id, role, assigned_at, assigned_by) VALUES ($1, $2, $3, $4)";
-const USER_BY_ID: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1");
+pub(super) const INSERT_ROLE: &str =
+    "INSERT INTO user_roles (user_id, role, assigned_at, assigned_by) VALUES ($1, $2, $3, $4)";
+pub(super) const USER_BY_ID: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.id = $1");
 const USER_BY_SEQ: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.seq = $1");
 const USER_BY_NAME: &str = concat!("SELECT ", user_columns!(), " FROM users u WHERE u.username = $1");
 const USERS: &str =
@@ -212,6 +214,8 @@ roadstead_store::for_pools! {
                     return Ok(UserChange::LastAdmin);
                 }
             }
+            // First, as with every change of rules: whoever gives it something at the same time waits here, or is waited for.
+            forget_subject!(tx, &user.username, event.at);
             sqlx::query("DELETE FROM users WHERE id = $1").bind(id.uuid()).execute(&mut *tx).await?;
             outbox::push(&mut tx, event).await?;
             tx.commit().await?;

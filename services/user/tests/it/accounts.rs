@@ -103,7 +103,7 @@ async fn a_disabled_or_removed_account_is_dead_at_once() {
         let made = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "ci"}))).await;
         let key = made.text("api_key");
         let proof = roadstead_auth::token::api_key_proof(&key).unwrap();
-        let question = Authenticate { credential: proof, cluster_id: None, source: None };
+        let question = Authenticate { credential: proof, cluster_id: None, source: None, raise: None };
         assert!(rig.bus.call(&question, &context()).await.is_ok());
         let path = format!("/users/{name}");
         // Seeds-wire K18: the predecessor could not remove an account that had keys.

@@ -253,9 +253,13 @@ pub async fn on_a_store(store: &dyn Store) {
         assert!(!store.insert_checkpoint(&checkpoint).await.unwrap());
     }
     assert_eq!(store.last_checkpoint().await.unwrap().unwrap().seq, 6);
-    let start = store.prune_audit(june.unwrap()).await.unwrap().unwrap();
+    let start = store.prune_audit(june.unwrap(), i64::MAX).await.unwrap().unwrap();
     assert_eq!(start.seq, 3);
-    assert_eq!(store.prune_audit(june.unwrap()).await.unwrap(), None, "a young row keeps its checkpoint's rows");
+    assert_eq!(
+        store.prune_audit(june.unwrap(), i64::MAX).await.unwrap(),
+        None,
+        "a young row keeps its checkpoint's rows"
+    );
     let rows = store.audit_after(0, 100).await.unwrap();
     assert_eq!((rows[0].seq, &rows[0].prev), (4, &start.hash));
     assert_eq!(store.checkpoints_after(0, 10).await.unwrap().len(), 2);

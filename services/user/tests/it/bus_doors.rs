@@ -26,7 +26,7 @@ async fn a_key_is_known_and_an_identity_signed_for_the_cluster() {
     let rig = rig().await;
     let owner = rig.owner().await;
     let credential = api_key_proof(owner.api_key.expose()).unwrap();
-    let question = Authenticate { credential, cluster_id: Some(cluster(7)), source: None };
+    let question = Authenticate { credential, cluster_id: Some(cluster(7)), source: None, raise: None };
     let known = rig.bus.call(&question, &context()).await.unwrap();
     assert_eq!((known.principal.username.as_str(), known.principal.user_seq), ("owner", 1));
     assert!(matches!(known.principal.credential, CredentialKind::ApiKey(_)));
@@ -45,7 +45,7 @@ async fn a_key_is_known_and_an_identity_signed_for_the_cluster() {
         }
         other => other,
     };
-    let question = Authenticate { credential: wrong, cluster_id: None, source: None };
+    let question = Authenticate { credential: wrong, cluster_id: None, source: None, raise: None };
     assert_eq!(rig.bus.call(&question, &context()).await.unwrap_err().code, Code::InvalidCredential);
     rig.stop().await;
 }
@@ -56,7 +56,8 @@ async fn grants_decide_what_is_reached() {
     let owner = rig.owner().await;
     let token = rig.account("ada").await.text("access_token");
     let key = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "ci"}))).await.text("api_key");
-    let question = Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None };
+    let question =
+        Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None, raise: None };
     let reach = || async { rig.bus.call(&question, &context()).await.unwrap().principal };
     let ada = reach().await;
     assert_eq!(ada.reach, Reach::Granted([].into()));
@@ -94,7 +95,8 @@ async fn under_dev_everybody_sees_everything() {
     let rig = rig_with(&[("ROADSTEAD_DEV", "true")]).await;
     let token = rig.account("ada").await.text("access_token");
     let key = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "ci"}))).await.text("api_key");
-    let question = Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None };
+    let question =
+        Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None, raise: None };
     let known = rig.bus.call(&question, &context()).await.unwrap();
     assert_eq!(known.principal.reach, Reach::All);
     rig.stop().await;
@@ -238,5 +240,28 @@ async fn only_listed_accounts_stand_for_peers() {
     let known = rig.bus.call(&identify("svc-kubesage"), &context()).await.unwrap();
     assert_eq!(known.principal.credential, CredentialKind::QueuePeer("svc-kubesage".to_owned()));
     assert!(known.assertion.is_some());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn q05_forged_messages_are_in_the_audit_trail() {
+    let rig = rig().await;
+    let owner = rig.owner().await;
+    let queue = roadstead_contracts::queue::IDENTITY.requests;
+    let before = rig.as_key(owner.api_key.expose(), "GET", "/users/me", None).await;
+    for _ in 0..3 {
+        let forged = Message { body: Bytes::from_static(b"{\"secret\":\"c4nary\"}"), ..Message::default() };
+        rig.broker.publish(Destination::Queue(queue.to_owned()), forged).await.unwrap();
+    }
+    let counted = || async {
+        let path = "/api/v1/audit?action=message.refuse";
+        let rows = rig.as_key(owner.api_key.expose(), "GET", path, None).await.body;
+        let rows = rows.as_array().cloned().unwrap_or_default();
+        assert!(rows.iter().all(|row| row["record"]["resource"]["name"] == queue), "{rows:?}");
+        assert!(!Value::from(rows.clone()).to_string().contains("c4nary"));
+        rows.iter().map(|row| row["record"]["detail"]["count"].as_str().unwrap().parse::<u32>().unwrap()).sum::<u32>()
+    };
+    eventually("each is counted", || async { counted().await == 3 }).await;
+    assert_eq!(rig.as_key(owner.api_key.expose(), "GET", "/users/me", None).await.body, before.body, "nothing changed");
     rig.stop().await;
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::rig::{Answer, BOOTSTRAP, rig};
 
 /// Routes that change something and take no body.
-const BODILESS: [&str; 4] = ["/logout", "/regenerate", "/rotate", "/oidc/logout"];
+const BODILESS: &[&str] =
+    &["/logout", "/regenerate", "/rotate", "/oidc/logout", "/approve", "/deny", "/withdraw", "/end", "/{answer}"];
 /// Every field that any route of ours takes, so that each is sent with a wrong type.
 const FIELDS: [&str; 27] = [
     "username",
@@ -44,7 +45,7 @@ const FIELDS: [&str; 27] = [
 ];
 
 fn bad_bodies() -> Vec<Vec<u8>> {
-    let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+    let deep = "[".repeat(10_000) + "]".repeat(10_000).as_str();
     let long = format!("[{}0]", "0,".repeat(400_000));
     let mut bodies: Vec<Vec<u8>> = ["{", "{}{}", "{} x", "\u{feff}{}", "null", "[]", "7", "\"x\"", ""]
         .iter()

@@ -154,7 +154,7 @@ async fn the_open_doors_of_the_seed_are_shut() {
     // Seeds-wire K7: the first caller set the admin's password.
     let answer =
         rig.post("/auth/reset-admin-password", json!({"new_password": "password123", "skip_reset": false})).await;
-    assert_eq!(answer.status, 404);
+    assert_eq!(answer.status, 401);
     let answer = rig
         .post("/auth/change-password/1", json!({"new_password": "password123", "confirm_password": "password123"}))
         .await;

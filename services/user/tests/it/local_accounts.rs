@@ -113,7 +113,7 @@ async fn a_link_sets_a_password_once() {
     rig.stop().await;
 }
 
-fn app_of(enrolment: &Answer) -> TotpSecret {
+pub fn app_of(enrolment: &Answer) -> TotpSecret {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let (mut bytes, mut buffer, mut bits) = (Vec::new(), 0u32, 0);
     for letter in enrolment.text("secret").bytes() {

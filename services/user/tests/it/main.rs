@@ -10,23 +10,33 @@
 )]
 
 mod access;
+mod access_requests;
 mod accounts;
 mod api_keys;
 mod audit;
+mod audit_export;
 mod bus_doors;
+mod canaries;
 mod catalogue;
 mod first_admin;
 mod keys;
 mod kubesage;
+mod kubesage_registration;
 mod local_accounts;
 mod login;
 mod mckmt;
 mod oidc;
 mod orders;
+mod policies;
+mod policy_store;
+mod policy_strategies;
+mod raised;
 mod replicas;
 mod rig;
 mod scopes;
 mod secrets;
 mod sessions;
 mod store;
+mod store_access;
+mod store_logins;
 mod store_suite;

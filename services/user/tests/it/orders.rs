@@ -25,6 +25,8 @@ fn ask(user_id: UserId, work: &Work) -> SignOperation {
         scope: None,
         digest: operation_digest(work, BODY).unwrap(),
         lifetime_seconds: 86_400,
+        cluster: None,
+        changes: Vec::new(),
     }
 }
 
@@ -59,7 +61,8 @@ async fn who_may_not_any_more_gets_none() {
     let owner = rig.owner().await;
     let token = rig.account("ada").await.text("access_token");
     let key = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "ci"}))).await.text("api_key");
-    let question = Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None };
+    let question =
+        Authenticate { credential: api_key_proof(&key).unwrap(), cluster_id: None, source: None, raise: None };
     let ada = rig.bus.call(&question, &context()).await.unwrap().principal;
     let work = Work::Undo { force: false };
     let nobody = UserId::from_uuid(uuid::Uuid::from_u128(99));

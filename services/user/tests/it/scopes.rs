@@ -23,7 +23,8 @@ async fn known(
     key: &str,
     cluster: Option<ClusterId>,
 ) -> roadstead_contracts::Result<roadstead_contracts::message::Authenticated> {
-    let question = Authenticate { credential: api_key_proof(key).unwrap(), cluster_id: cluster, source: None };
+    let question =
+        Authenticate { credential: api_key_proof(key).unwrap(), cluster_id: cluster, source: None, raise: None };
     rig.bus.call(&question, &CallContext::new(std::time::Duration::from_secs(5), "test")).await
 }
 

@@ -160,7 +160,7 @@ async fn access_tokens_are_checked_with_the_published_keys() {
     let claims = verifier.verify(&login.text("access_token"), rig.now()).unwrap();
     assert_eq!((claims.username.as_str(), claims.seq), ("ada", 1));
     // The front door then asks whether the session behind it still stands.
-    let question = Authenticate { credential: claims.proof(), cluster_id: None, source: None };
+    let question = Authenticate { credential: claims.proof(), cluster_id: None, source: None, raise: None };
     let known = rig.bus.call(&question, &context()).await.unwrap();
     assert_eq!(known.principal.username, "ada");
     rig.as_bearer(&login.text("access_token"), "POST", "/auth/logout", None).await;
@@ -169,7 +169,7 @@ async fn access_tokens_are_checked_with_the_published_keys() {
     let bob = rig.account("bob").await;
     let bobs = verifier.verify(&bob.text("access_token"), rig.now()).unwrap();
     let mixed = CredentialProof::Session { session_id: bobs.sid, user_id: claims.sub, pair_id: None };
-    let question = Authenticate { credential: mixed, cluster_id: None, source: None };
+    let question = Authenticate { credential: mixed, cluster_id: None, source: None, raise: None };
     assert_eq!(rig.bus.call(&question, &context()).await.unwrap_err().code, Code::InvalidCredential);
     rig.stop().await;
 }

@@ -56,5 +56,20 @@ on_both! {
     legacy_keys_go_by_digest
     grants_live
     the_root_is_pinned_once
+    rules_live
+    changes_of_rules_take_turns
+    rules_of_a_removed_account_go
+    groups_live
     audit_rows_are_chained_searched_and_pruned
+    a_provider_login_is_taken_once_and_in_time
+    a_subject_is_linked_to_one_account
+    accounts_of_machines_are_listed_by_themselves
+    a_provider_ends_its_own_sessions
+    a_reset_link_works_once_and_the_newest_only
+    a_second_factor_lives
+    access_is_decided_once
+    access_races_have_one_winner
+    access_lists_and_bounds
+    access_notices_are_told_in_turn
+    registrations_wait
 }

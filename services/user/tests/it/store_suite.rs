@@ -22,13 +22,48 @@ pub async fn audit_rows_are_chained_searched_and_pruned(opened: Opened) {
     crate::audit::on_a_store(suite(&opened).await.store.as_ref()).await;
 }
 
-struct Suite {
-    store: Arc<dyn Store>,
-    ids: Ids,
-    now: DateTime<Utc>,
+/// Requests for access and registrations.
+pub async fn place(opened: &Opened) -> crate::store_access::Place {
+    let suite = suite(opened).await;
+    let (ada, owner) = (suite.user("ada", &[Role::Viewer]).await, suite.user("owner", &[Role::Admin]).await);
+    crate::store_access::Place { store: Arc::clone(&suite.store), ids: suite.ids.clone(), now: suite.now, ada, owner }
 }
 
-async fn suite(opened: &Opened) -> Suite {
+pub async fn access_is_decided_once(opened: Opened) {
+    crate::store_access::decided_once(place(&opened).await).await;
+}
+
+pub async fn access_races_have_one_winner(opened: Opened) {
+    crate::store_access::races_have_one_winner(place(&opened).await).await;
+}
+
+pub async fn access_lists_and_bounds(opened: Opened) {
+    crate::store_access::lists_and_bounds(place(&opened).await).await;
+}
+
+pub async fn access_notices_are_told_in_turn(opened: Opened) {
+    crate::store_access::notices_are_told_in_turn(place(&opened).await).await;
+}
+
+pub async fn registrations_wait(opened: Opened) {
+    crate::store_access::registrations_wait(place(&opened).await).await;
+}
+
+pub use crate::policy_store::{changes_of_rules_take_turns, groups_live, rules_live, rules_of_a_removed_account_go};
+
+pub use crate::store_logins::{
+    a_provider_ends_its_own_sessions, a_provider_login_is_taken_once_and_in_time,
+    a_reset_link_works_once_and_the_newest_only, a_second_factor_lives, a_subject_is_linked_to_one_account,
+    accounts_of_machines_are_listed_by_themselves,
+};
+
+pub struct Suite {
+    pub store: Arc<dyn Store>,
+    pub ids: Ids,
+    pub now: DateTime<Utc>,
+}
+
+pub async fn suite(opened: &Opened) -> Suite {
     roadstead_store::migrations!("user").up(opened).await.unwrap();
     let store: Arc<dyn Store> = roadstead_store::share!(opened => dyn Store);
     let now = DateTime::from_timestamp(1_800_000_000, 123_456_000).unwrap();
@@ -36,7 +71,7 @@ async fn suite(opened: &Opened) -> Suite {
 }
 
 impl Suite {
-    fn event(&self, user_id: UserId) -> Event {
+    pub fn event(&self, user_id: UserId) -> Event {
         Event { id: self.ids.next(), at: self.now, fact: Fact::UserChanged { user_id } }
     }
 
@@ -53,7 +88,7 @@ impl Suite {
         }
     }
 
-    async fn user(&self, name: &str, roles: &[Role]) -> User {
+    pub async fn user(&self, name: &str, roles: &[Role]) -> User {
         let new = self.new_user(name, roles);
         self.store.insert_user(&new, None, &self.event(new.id)).await.unwrap()
     }

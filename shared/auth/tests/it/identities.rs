@@ -31,6 +31,7 @@ impl Hub {
             iat: start().timestamp(),
             exp: start().timestamp() + 60,
             actor: None,
+            only: None,
         }
     }
 

@@ -19,6 +19,10 @@ pub(super) fn connection_sentence(error: &lapin::Error) -> String {
             _ => "the message broker closed the connection".to_owned(),
         },
         ErrorKind::MissingHeartbeatError => "the message broker fell silent".to_owned(),
+        ErrorKind::IOError(fault) => match roadstead_runtime::client_tls::explain(&fault.to_string()) {
+            Some(why) => format!("no TLS with the message broker: {why}"),
+            None => "the message broker is not reachable".to_owned(),
+        },
         _ => "the message broker is not reachable".to_owned(),
     }
 }

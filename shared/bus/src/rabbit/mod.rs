@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use lapin::options::{BasicGetOptions, QueueDeclareOptions};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::types::FieldTable;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Channel, Connection};
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::{Ids, Secret, Tasks};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,8 @@ const HEARTBEAT_SECONDS: u16 = 10;
 pub struct Options {
     /// `amqp://user:password@host:port/vhost`, or `amqps:`.
     pub url: Secret,
-    /// Certificates to trust besides the system's, PEM.
-    pub ca_pem: Option<String>,
+    /// Whom to trust besides the system's authorities, and what to show.
+    pub tls: ClientTls,
     /// Name of the connections in the broker's lists.
     pub name: String,
     /// For the jitter of the waits between tries.
@@ -83,10 +84,13 @@ impl Rabbit {
             .expose()
             .parse()
             .map_err(|_| Error::Address("it must be amqp://user:password@host/vhost".to_owned()))?;
+        if options.tls.is_set() && uri.scheme != AMQPScheme::AMQPS {
+            return Err(Error::Address("it must begin with amqps:// where TLS is asked for".to_owned()));
+        }
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         let shared = Arc::new(Shared {
             uri,
-            tls: OwnedTLSConfig { identity: None, cert_chain: options.ca_pem },
+            tls: tls_config(options.tls),
             name: options.name,
             ids: options.ids,
             tasks: options.tasks,
@@ -102,6 +106,14 @@ impl Rabbit {
         let connection = self.reader.borrow().clone().ok_or(Error::Disconnected)?;
         connection.create_channel().await.map_err(|_| Error::Disconnected)
     }
+}
+
+fn tls_config(tls: ClientTls) -> OwnedTLSConfig {
+    let identity = tls.identity.map(|identity| OwnedIdentity::PKCS8 {
+        pem: identity.chain_pem.into_bytes(),
+        key: identity.key_pem.expose().as_bytes().to_vec(),
+    });
+    OwnedTLSConfig { identity, cert_chain: tls.ca_pem }
 }
 
 impl Shared {

@@ -9,6 +9,7 @@ use roadstead_bus::rabbit::{Options, Rabbit};
 use roadstead_bus::{Router, ServeOptions, Transport};
 use roadstead_contracts::message::Request;
 use roadstead_contracts::queue::{Queue, QueueKind};
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::{Secret, Tasks};
 use serde::{Deserialize, Serialize};
 
@@ -145,8 +146,13 @@ async fn a_wrong_password_is_one_sentence_without_it() {
     let mut uri: lapin::uri::AMQPUri = url.parse().unwrap();
     uri.authority.userinfo.password = "wrong-password".to_owned();
     let tasks = Tasks::new();
-    let options =
-        Options { url: Secret::new(uri.to_string()), ca_pem: None, name: "tests".to_owned(), ids: ids(), tasks };
+    let options = Options {
+        url: Secret::new(uri.to_string()),
+        tls: ClientTls::default(),
+        name: "tests".to_owned(),
+        ids: ids(),
+        tasks,
+    };
     let rabbit = Rabbit::open(options).unwrap();
     eventually("it is said", || async { rabbit.detail().contains("refuses the user name or password") }).await;
     assert!(!*rabbit.connected().borrow());
@@ -159,12 +165,14 @@ async fn a_broker_that_is_away_at_the_start_is_waited_for() {
     // A port that nothing listens on.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = Secret::new(format!("amqp://guest:guest@{free}/%2f"));
-    let options = Options { url, ca_pem: None, name: "tests".to_owned(), ids: ids(), tasks: tasks.clone() };
+    let options =
+        Options { url, tls: ClientTls::default(), name: "tests".to_owned(), ids: ids(), tasks: tasks.clone() };
     let rabbit = Rabbit::open(options).unwrap();
     eventually("it is said", || async { rabbit.detail() == "the message broker is not reachable" }).await;
     let to = roadstead_bus::Destination::Queue("any".to_owned());
     assert_eq!(rabbit.publish(to, roadstead_bus::Message::default()).await, Err(roadstead_bus::Error::Disconnected));
     tasks.finish(Duration::from_secs(1)).await;
-    let bad = Options { url: Secret::new("http://x"), ca_pem: None, name: String::new(), ids: ids(), tasks };
+    let bad =
+        Options { url: Secret::new("http://x"), tls: ClientTls::default(), name: String::new(), ids: ids(), tasks };
     assert!(matches!(Rabbit::open(bad), Err(roadstead_bus::Error::Address(_))));
 }

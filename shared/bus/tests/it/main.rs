@@ -14,6 +14,7 @@ mod broker;
 mod forge;
 mod proxy;
 mod rig;
+mod rights;
 mod suite;
 
 /// Stamps out every scenario for both back ends.
@@ -58,6 +59,7 @@ both! {
         peers_are_answered_where_they_may_ask;
     events:
         every_subscriber_gets_its_copy
+        peers_are_told_where_they_listen
         a_shared_subscriber_gets_an_event_again_until_it_takes_it
         forged_events_are_dead_lettered;
     outages:

@@ -13,6 +13,7 @@ use roadstead_bus::{
     Bus, CallContext, Counts, Deliveries, Destination, Member, Message, ReturnedHook, Subscription, Transport,
     dead_letter_queue,
 };
+use roadstead_runtime::client_tls::ClientTls;
 use roadstead_runtime::{Ids, Secret, SystemClock, Tasks};
 use tokio::sync::watch;
 
@@ -195,7 +196,8 @@ async fn connected(transport: &dyn Transport) {
 }
 
 fn open(url: &str, tasks: Tasks) -> Rabbit {
-    let options = Options { url: Secret::new(url), ca_pem: None, name: "tests".to_owned(), ids: ids(), tasks };
+    let options =
+        Options { url: Secret::new(url), tls: ClientTls::default(), name: "tests".to_owned(), ids: ids(), tasks };
     Rabbit::open(options).unwrap()
 }
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::agent::RequestKind;
 use crate::identity::{Principal, Role};
 use crate::ids::{ApiKeyId, ClusterId, OperationId, SessionId, TokenPairId, UserId};
+use crate::policy;
 
 /// What the caller showed, as far as a message may say it: never the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +49,19 @@ pub struct Authenticate {
     /// Address of the caller, for last-used records.
     #[serde(default)]
     pub source: Option<String>,
+    /// Sign for this one request, with what the policy gives for it beyond the account's own roles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raise: Option<Raise>,
+}
+
+/// A request for which a rule of the policy gives more than the account's own roles do. The user service decides again, and
+/// signs for no other request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raise {
+    /// The cluster as the registry has it.
+    pub cluster: policy::ClusterFacts,
+    /// What is asked of it.
+    pub request: RequestKind,
 }
 
 /// Is this credential good, and may it act as somebody else at a cluster ([`Principal::may_impersonate`])? Signs that
@@ -128,6 +143,12 @@ pub struct SignOperation {
     pub digest: String,
     /// Seconds the order is good for; the user service cuts it.
     pub lifetime_seconds: u32,
+    /// The cluster as the registry had it when the operation was made: what rules look at beside its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<policy::ClusterFacts>,
+    /// What the work does to the cluster, each kind of change once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<RequestKind>,
 }
 
 /// Answer to [`SignOperation`]. A refusal is `permission_revoked`.

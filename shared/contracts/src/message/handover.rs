@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cluster, Page, PageRequest};
 use crate::identity::Principal;
 use crate::ids::RecordingId;
-use crate::names::{ClusterName, Labels};
+use crate::names::{ClusterName, Labels, Namespace};
 
 /// A request that is handed over, and the reply that comes back.
 pub trait Handover: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -54,6 +54,12 @@ pub struct ConnectCluster {
     pub details: Option<super::SeedClusterDetails>,
     /// How it is reached.
     pub connection: NewConnection,
+    /// What the hub's roles may do in it.
+    #[serde(default)]
+    pub profile: super::RightsProfile,
+    /// Namespaces of the profile [`super::RightsProfile::Namespaced`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<Namespace>,
 }
 
 /// Gives a cluster that onboarding reaches by itself other credentials. Its streams end and come back.

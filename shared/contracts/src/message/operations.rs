@@ -39,9 +39,12 @@ pub struct CreateOperation {
     /// 0 (last) to 9; 5 without one.
     #[serde(default)]
     pub priority: Option<u8>,
-    /// Told when it has ended (HMAC-signed POST).
-    #[serde(default)]
+    /// Told when it has ended (HMAC-signed POST). Read for hubs of before, which sent it; the address may hold a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
+    /// The same, staged like a body: its SHA-256 (hex).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_sha256: Option<String>,
 }
 
 /// One operation.

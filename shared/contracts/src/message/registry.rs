@@ -101,6 +101,18 @@ pub struct Cluster {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Cluster {
+    /// What rules look at.
+    pub fn policy_facts(&self) -> crate::policy::ClusterFacts {
+        crate::policy::ClusterFacts {
+            id: self.id,
+            name: Some(self.name.to_string()),
+            labels: Some(self.labels.clone()),
+            owner: self.owner_id,
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page<T> {
@@ -174,6 +186,22 @@ pub struct Agent {
     pub last_seen_at: Option<DateTime<Utc>>,
     /// When it was enrolled.
     pub created_at: DateTime<Utc>,
+    /// What rules look at of its cluster, for whoever decides about requests to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<crate::policy::ClusterFacts>,
+}
+
+impl Agent {
+    /// What rules look at of its cluster. What an older member did not tell is not known.
+    pub fn facts_of_cluster(&self) -> Option<crate::policy::ClusterFacts> {
+        let unknown = |id| crate::policy::ClusterFacts {
+            id,
+            name: self.cluster_name.as_ref().map(ToString::to_string),
+            labels: None,
+            owner: None,
+        };
+        self.cluster.clone().or_else(|| self.cluster_id.map(unknown))
+    }
 }
 
 /// Finds the replica that holds the session of a cluster's active agent, for streams to it. Asked by members of the mesh
@@ -337,6 +365,15 @@ pub struct ListSeedClusters {
     pub principal: Principal,
 }
 
+/// Gives one cluster with the seeds' extra fields.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GetSeedCluster {
+    /// Who asks.
+    pub principal: Principal,
+    /// Id, integer or name.
+    pub cluster: String,
+}
+
 /// Counts for metrics: clusters by mode and status, agents by version. No names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CountClusters {}
@@ -361,6 +398,7 @@ super::requests! {
         FindReplica = "find_replica.v1" -> ReplicaLocation;
         ListAgents = "list_agents.v1" -> Page<Agent>;
         ListSeedClusters = "list_seed_clusters.v1" -> Vec<SeedCluster>;
+        GetSeedCluster = "get_seed_cluster.v1" -> SeedCluster;
         CountClusters = "count_clusters.v1" -> Vec<ClusterCount>;
     }
     crate::queue::CLUSTER_REGISTRY_CHANGE: {

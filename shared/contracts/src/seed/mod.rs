@@ -2,5 +2,6 @@
 //! never travel further in.
 
 pub mod changes;
+pub mod kubeconfig;
 pub mod kubesage;
 pub mod mckmt;

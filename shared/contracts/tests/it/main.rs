@@ -11,6 +11,8 @@
     reason = "tests"
 )]
 
+mod given;
 mod golden;
 mod messages;
 mod operations;
+mod policy;

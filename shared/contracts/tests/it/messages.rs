@@ -2,33 +2,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
 use roadstead_contracts::event::{Event, Fact};
-use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
-use roadstead_contracts::ids::{ApiKeyId, JoinTokenId, MessageId, SessionId, TypedId, UserId};
+use roadstead_contracts::identity::{Principal, Reach, Role};
+use roadstead_contracts::ids::{JoinTokenId, MessageId, SessionId};
 use roadstead_contracts::message::*;
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::{agent, queue};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-fn id<T: TypedId>(number: u128) -> T {
-    T::from_uuid(uuid::Uuid::from_u128(0x0198_c5b0_0000_7000_8000_0000_0000_0000 + number))
-}
-
-fn at(text: &str) -> chrono::DateTime<chrono::Utc> {
-    text.parse().unwrap()
-}
+use crate::given::{at, id};
 
 fn principal() -> Principal {
-    Principal {
-        user_id: id::<UserId>(1),
-        user_seq: 7,
-        username: "ada".to_owned(),
-        email: "ada@example.com".to_owned(),
-        roles: BTreeSet::from([Role::Viewer, Role::Operator]),
-        reach: Reach::Granted(BTreeSet::from([id(2)])),
-        credential: CredentialKind::ApiKey(id::<ApiKeyId>(3)),
-        scope: None,
-    }
+    crate::given::principal(&[Role::Viewer, Role::Operator], Reach::Granted(BTreeSet::from([id(2)])))
 }
 
 fn labels() -> Labels {
@@ -116,6 +101,7 @@ fn every_message_is_pinned() {
         version: Some("0.1.0".to_owned()),
         last_seen_at: None,
         created_at: at("2026-01-01T00:00:00Z"),
+        cluster: None,
     };
     let authenticated =
         Authenticated { principal: who.clone(), expires_at: None, assertion: Some("signed".to_owned()) };
@@ -137,6 +123,7 @@ fn every_message_is_pinned() {
                 credential: CredentialProof::ApiKey { id: id(3), digest: "cd".repeat(32) },
                 cluster_id: Some(id(2)),
                 source: Some("127.0.0.1".to_owned()),
+                raise: None,
             },
             &authenticated,
         ),
@@ -179,6 +166,7 @@ fn every_message_is_pinned() {
             &Page { items: vec![agent.clone()], total: 1, next_cursor: None },
         ),
         row(&ListSeedClusters { principal: who.clone() }, &vec![seed.clone()]),
+        row(&GetSeedCluster { principal: who.clone(), cluster: "alpha".to_owned() }, &seed),
         row(
             &CountClusters {},
             &vec![ClusterCount { mode: ClusterMode::Hosted, status: ClusterStatus::Pending, count: 3 }],
@@ -229,6 +217,7 @@ fn every_event_is_pinned_and_routed_by_its_tag() {
         Fact::UserCreated { user_id: id(1) },
         Fact::UserChanged { user_id: id(1) },
         Fact::UserDeleted { user_id: id(1) },
+        Fact::PolicyChanged {},
         Fact::SessionRevoked { user_id: id(1), session_id: id::<SessionId>(6) },
         Fact::ApiKeyRevoked { user_id: id(1), api_key_id: id(3) },
         Fact::ClusterCreated { cluster_id: id(2) },

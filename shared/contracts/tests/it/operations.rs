@@ -1,9 +1,8 @@
 //! Messages about operations, and what hub and agent say while one runs: pinned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
-use roadstead_contracts::ids::{ApiKeyId, TypedId, UserId};
+use roadstead_contracts::identity::{Principal, Reach, Role};
 use roadstead_contracts::message::*;
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::operation::*;
@@ -13,25 +12,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-fn id<T: TypedId>(number: u128) -> T {
-    T::from_uuid(uuid::Uuid::from_u128(0x0198_c5b0_0000_7000_8000_0000_0000_0000 + number))
-}
-
-fn at(text: &str) -> chrono::DateTime<chrono::Utc> {
-    text.parse().unwrap()
-}
+use crate::given::{at, id};
 
 fn principal() -> Principal {
-    Principal {
-        user_id: id::<UserId>(1),
-        user_seq: 7,
-        username: "ada".to_owned(),
-        email: "ada@example.com".to_owned(),
-        roles: BTreeSet::from([Role::Operator]),
-        reach: Reach::All,
-        credential: CredentialKind::ApiKey(id::<ApiKeyId>(3)),
-        scope: None,
-    }
+    crate::given::principal(&[Role::Operator], Reach::All)
 }
 
 fn work() -> Work {
@@ -177,7 +161,8 @@ fn every_message_is_pinned() {
                 idempotency_key: Some("k".to_owned()),
                 deadline_seconds: Some(60),
                 priority: Some(9),
-                webhook_url: Some("https://example.com/hook".to_owned()),
+                webhook_url: None,
+                webhook_sha256: Some("ef".repeat(32)),
             },
             &operation(),
         ),
@@ -234,6 +219,8 @@ fn every_message_is_pinned() {
                 scope: None,
                 digest: "cd".repeat(32),
                 lifetime_seconds: 900,
+                cluster: None,
+                changes: Vec::new(),
             },
             &SignedOperation { order: "order".to_owned(), assertion: "identity".to_owned() },
         ),

@@ -1,13 +1,10 @@
 //! Rows of the catalogue of bad input that no other file here holds.
 
-use std::fmt::Write as _;
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use roadstead_testkit::logs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tracing::field::{Field, Visit};
-use tracing::span;
 
 use crate::door::{Answer, Door, Options};
 
@@ -138,52 +135,10 @@ async fn regression_r05_an_unread_endless_body_ends_the_connection() {
     }
 }
 
-/// Keeps every line that any crate of ours logs, at any level.
-struct Lines;
-
-static LINES: Mutex<String> = Mutex::new(String::new());
-
-impl Visit for &Lines {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value:?} ", field.name());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value} ", field.name());
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("roadstead")
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut &*self);
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut &*self);
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut &*self);
-        LINES.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 /// Rows L01 and L02: no text of a client's comes into a log line, so that none has to be escaped.
 #[tokio::test]
 async fn l02_nothing_that_a_client_sends_is_logged() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| tracing::subscriber::set_global_default(Lines).unwrap());
+    logs::keep();
     let door = Door::open(Options::default());
     let canary = "canary5f1e";
     let values = [
@@ -210,7 +165,7 @@ async fn l02_nothing_that_a_client_sends_is_logged() {
         door.send(&format!("GET {path}"), &[]).await;
         door.send(&format!("CANARY5F1E {path}"), &[]).await;
     }
-    let lines = LINES.lock().unwrap().clone();
+    let lines = logs::lines();
     assert!(lines.contains("route=unmatched") && lines.contains("route=/api/v1/mine"), "nothing was kept: {lines}");
     assert!(!lines.to_lowercase().contains(canary), "{lines}");
 }

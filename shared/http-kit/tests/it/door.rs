@@ -51,6 +51,8 @@ impl Authenticator for Keys {
             reach: Reach::All,
             credential: CredentialKind::ApiKey(self.key),
             scope: None,
+            permissions: None,
+            rules: Vec::new(),
         };
         let proof = if session {
             CredentialProof::Session { session_id: self.ids.next::<SessionId>(), user_id: self.user, pair_id: None }

@@ -47,6 +47,12 @@ section! {
         port: u16 = "8081" [hub("server.port")];
     }
 
+    /// Charts.
+    Helm "helm." as "AGENT_" {
+        /// The `helm` that installs charts; left out, the first on `PATH`.
+        program: Option<PathBuf> = "";
+    }
+
     /// Log lines.
     Logging "logging." as "AGENT_" {
         /// Least level.
@@ -67,15 +73,16 @@ section! {
     }
 }
 
-pub(super) const ROWS: [&[Row]; 6] =
-    [Hub::ROWS, Cluster::ROWS, Kubeconfig::ROWS, Server::ROWS, Logging::ROWS, State::ROWS];
+pub(super) const ROWS: [&[Row]; 7] =
+    [Hub::ROWS, Cluster::ROWS, Kubeconfig::ROWS, Server::ROWS, Helm::ROWS, Logging::ROWS, State::ROWS];
 
 /// The agent's sections, in the order of the documentation.
-pub const SECTIONS: [super::Section; 6] = [
+pub const SECTIONS: [super::Section; 7] = [
     ("Hub", Hub::ROWS),
     ("Cluster", Cluster::ROWS),
     ("Kubernetes", Kubeconfig::ROWS),
     ("The agent's own door", Server::ROWS),
+    ("Charts", Helm::ROWS),
     ("Log", Logging::ROWS),
     ("State", State::ROWS),
 ];
@@ -117,6 +124,8 @@ pub struct AgentSettings {
     pub kubeconfig: Kubeconfig,
     /// The agent's own door.
     pub server: Server,
+    /// Charts.
+    pub helm: Helm,
     /// Log lines.
     pub logging: Logging,
     /// What the agent keeps.
@@ -145,6 +154,7 @@ impl AgentSettings {
             cluster: Cluster::read(&mut values),
             kubeconfig: Kubeconfig::read(&mut values),
             server: Server::read(&mut values),
+            helm: Helm::read(&mut values),
             logging: Logging::read(&mut values),
             state: State::read(&mut values),
             notes: Vec::new(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::address::{Address, check_web};
 use super::layers::{Layer, Values};
+use super::transport::{Files, check_audit, refuse_plain, secure_database};
 use super::value::Setting;
 use super::{DefaultRole, JwtAlgorithm, Leaked, Registration, ServiceRole, Settings};
 use crate::Secret;
@@ -14,6 +15,9 @@ const SHARED_SECRET_MIN: usize = 32;
 const PASSWORD_LENGTH_MAX: usize = 128;
 /// Fewest characters of a password outside development.
 const PASSWORD_LENGTH_MIN: usize = 8;
+
+/// Where brokers take TLS.
+const AMQPS_PORT: u16 = 5671;
 
 /// Name of the file of master keys in a hub's own folder.
 pub const KEYRING: &str = "seal-keys";
@@ -49,6 +53,7 @@ const SAMPLE_PREFIXES: &[&str] = &["your-", "change-me", "changeme", "replace-me
 
 pub(super) fn resolve(role: ServiceRole, settings: &mut Settings, values: &mut Values) {
     resolve_database(role, settings, values);
+    secure_database(&mut settings.database, values);
     resolve_rabbitmq(role, settings, values);
     resolve_redis(role, settings, values);
     resolve_registration(role, settings);
@@ -57,6 +62,11 @@ pub(super) fn resolve(role: ServiceRole, settings: &mut Settings, values: &mut V
     check_shared_secrets(role, settings, values);
     check_figures(settings, values);
     check_oidc(settings, values);
+    if settings.authorization.strategy == super::Strategy::NoAuth && !settings.dev {
+        values
+            .problem("authorization.strategy", "no-auth lets everybody do everything: it starts only with dev = true");
+    }
+    check_audit(&settings.audit, values);
     for (key, url) in [
         ("user.url", Some(&settings.user.url)),
         ("server.public_url", settings.server.public_url.as_ref()),
@@ -160,19 +170,28 @@ fn resolve_database(role: ServiceRole, settings: &mut Settings, values: &mut Val
 
 fn resolve_rabbitmq(role: ServiceRole, settings: &mut Settings, values: &mut Values) {
     let rabbitmq = &mut settings.rabbitmq;
+    let files = Files {
+        ca: rabbitmq.ca_file.as_ref(),
+        certificate: rabbitmq.cert_file.as_ref(),
+        key: rabbitmq.key_file.as_ref(),
+    };
+    files.check("rabbitmq.", values);
+    let tls = rabbitmq.tls || files.ask();
+    let port = if tls && values.layer("rabbitmq.port").is_none() { AMQPS_PORT } else { rabbitmq.port };
     let mut address = Address {
-        scheme: "amqp".to_owned(),
+        scheme: if tls { "amqps" } else { "amqp" }.to_owned(),
         user: Some(rabbitmq.user.clone()),
         password: Some(rabbitmq.password.expose().to_owned()),
         host: rabbitmq.host.clone(),
-        port: Some(rabbitmq.port),
+        port: Some(port),
         path: Some(rabbitmq.vhost.clone()),
         query: None,
     };
     if let Some(url) = &rabbitmq.url {
         match Address::parse(url.expose()) {
             Ok(given) if matches!(given.scheme.as_str(), "amqp" | "amqps") => {
-                let port = if given.scheme == "amqps" { 5671 } else { 5672 };
+                refuse_plain("rabbitmq.url", &given, ["amqp", "amqps"], tls, values);
+                let port = if given.scheme == "amqps" { AMQPS_PORT } else { 5672 };
                 let parts = [
                     ("rabbitmq.host", Some(given.host.clone())),
                     ("rabbitmq.port", Some(given.port.unwrap_or(port).to_string())),
@@ -204,9 +223,14 @@ fn resolve_rabbitmq(role: ServiceRole, settings: &mut Settings, values: &mut Val
 
 fn resolve_redis(role: ServiceRole, settings: &mut Settings, values: &mut Values) {
     let redis = &mut settings.redis;
+    let files =
+        Files { ca: redis.ca_file.as_ref(), certificate: redis.cert_file.as_ref(), key: redis.key_file.as_ref() };
+    files.check("redis.", values);
+    let tls = redis.tls || files.ask();
     if let Some(url) = &redis.url {
         match Address::parse(url.expose()) {
             Ok(given) if matches!(given.scheme.as_str(), "redis" | "rediss") => {
+                refuse_plain("redis.url", &given, ["redis", "rediss"], tls, values);
                 let parts = [
                     ("redis.host", Some(given.host.clone())),
                     ("redis.port", Some(given.port.unwrap_or(6379).to_string())),
@@ -223,7 +247,7 @@ fn resolve_redis(role: ServiceRole, settings: &mut Settings, values: &mut Values
         redis.url = None;
     } else if redis.url.is_none() {
         let address = Address {
-            scheme: "redis".to_owned(),
+            scheme: if tls { "rediss" } else { "redis" }.to_owned(),
             user: None,
             password: (!redis.password.is_empty()).then(|| redis.password.expose().to_owned()),
             host: redis.host.clone(),

@@ -11,9 +11,11 @@ pub mod docs;
 mod env;
 mod layers;
 mod sections;
+mod servers;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod transport;
 pub mod value;
 
 use std::fmt;
@@ -22,10 +24,11 @@ use std::path::{Path, PathBuf};
 pub use check::KEYRING;
 pub use env::{Env, MapEnv, ProcessEnv};
 pub use sections::{
-    Agents, Audit, Auth, Bootstrap, Compat, Database, General, Jwt, Logging, Mesh, Metrics, Oidc, Operations, Outgoing,
-    PasswordRules, Rabbitmq, RateLimit, Recording, Redis, Seal, Server, Telemetry, Tls, User,
+    Access, Agents, Audit, Auth, Authorization, Bootstrap, Compat, General, Jwt, Logging, Mesh, Metrics, Oidc,
+    Operations, Outgoing, PasswordRules, RateLimit, Recording, Seal, Server, Telemetry, Tls, User,
 };
-pub use value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration};
+pub use servers::{Database, Rabbitmq, Redis};
+pub use value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration, Strategy};
 
 use layers::{Catalogue, Values};
 use table::Row;
@@ -86,6 +89,8 @@ pub struct Settings {
     pub user: User,
     /// The operations service.
     pub operations: Operations,
+    /// Rights for a while.
+    pub access: Access,
     /// The database. Its `url` is complete after loading.
     pub database: Database,
     /// The message broker. Its `url` is complete after loading, and `None` in one process.
@@ -94,6 +99,8 @@ pub struct Settings {
     pub redis: Redis,
     /// Accounts' credentials.
     pub auth: Auth,
+    /// Who may do what.
+    pub authorization: Authorization,
     /// Secrets in the databases.
     pub seal: Seal,
     /// The audit trail.
@@ -157,6 +164,7 @@ impl Settings {
             tls: Tls::read(values),
             user: User::read(values),
             operations: Operations::read(values),
+            access: Access::read(values),
             database: Database::read(values),
             rabbitmq: Rabbitmq::read(values),
             redis: Redis::read(values),
@@ -167,6 +175,7 @@ impl Settings {
                 bootstrap_token: bootstrap.bootstrap_token,
                 identity_key_file: bootstrap.identity_key_file,
             },
+            authorization: Authorization::read(values),
             seal: Seal::read(values),
             audit: Audit::read(values),
             rate_limit: RateLimit::read(values),
@@ -209,7 +218,7 @@ impl Database {
 pub type Section = (&'static str, &'static [Row]);
 
 /// How many sections there are.
-const SECTION_COUNT: usize = 23;
+const SECTION_COUNT: usize = 25;
 
 /// The hub's sections, in the order of the documentation.
 pub const SECTIONS: [Section; SECTION_COUNT] = [
@@ -218,10 +227,12 @@ pub const SECTIONS: [Section; SECTION_COUNT] = [
     ("TLS", Tls::ROWS),
     ("User service", User::ROWS),
     ("Operations service", Operations::ROWS),
+    ("Rights for a while", Access::ROWS),
     ("Database", Database::ROWS),
     ("RabbitMQ", Rabbitmq::ROWS),
     ("Redis", Redis::ROWS),
     ("Tokens", Jwt::ROWS),
+    ("Authorization", Authorization::ROWS),
     ("Passwords", PasswordRules::ROWS),
     ("Single sign-on", Oidc::ROWS),
     ("First admin and keys", Bootstrap::ROWS),

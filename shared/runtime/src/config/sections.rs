@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::ServiceRole;
 use super::table::{Note, bare, hub, kubeop, kubesage, mckmt, minutes, only, section, short, up};
-use super::value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration};
+use super::value::{Bytes, DefaultRole, JwtAlgorithm, Leaked, LogFormat, LogLevel, Registration, Strategy};
 use crate::Secret;
 
 section! {
@@ -117,64 +117,16 @@ section! {
         webhook_secret: Option<Secret> = "";
     }
 
-    /// The database.
-    Database "database." {
-        /// `postgres://…`, or `sqlite:FOLDER` (one file for each service). Takes the place of the parts below.
-        url: Secret = "" [bare("DATABASE_URL")];
-        /// PostgreSQL host.
-        host: String = "" [hub("database.host")];
-        /// PostgreSQL port.
-        port: u16 = "5432" [hub("database.port")];
-        /// PostgreSQL user.
-        user: String = "" [hub("database.user")];
-        /// PostgreSQL password.
-        password: Secret = "" [Note::Must, hub("database.password")];
-        /// PostgreSQL database.
-        name: String = "roadstead" [hub("database.database"), mckmt("MCKMT_DATABASE_NAME")];
-        /// TLS to PostgreSQL: disable, prefer, require, verify-ca or verify-full.
-        ssl_mode: String = "prefer" [hub("database.ssl_mode")];
-        /// Most connections of a process: three services in two replicas each stay below PostgreSQL's default of 100.
-        max_connections: u32 = "12" [hub("database.max_conns")];
-        /// Connections kept open; as many as allowed when left out: opening one takes longest in the rush that needs it.
-        min_connections: Option<u32> = "" [hub("database.min_conns")];
-        /// Longest life of a connection.
-        max_lifetime: Duration = "1h" [hub("database.max_conn_life")];
-        /// How long an unused connection is kept.
-        max_idle: Duration = "30m" [hub("database.max_conn_idle")];
-        /// How long a request may wait for a connection.
-        acquire_timeout: Duration = "3s";
-    }
-
-    /// The message broker.
-    Rabbitmq "rabbitmq." {
-        /// `amqp://…` or `amqps://…`. Takes the place of the parts below.
-        url: Option<Secret> = "" [kubesage("RABBITMQ_URL")];
-        /// Host.
-        host: String = "localhost" [kubesage("RABBITMQ_HOST")];
-        /// Port.
-        port: u16 = "5672" [kubesage("RABBITMQ_PORT")];
-        /// RabbitMQ user.
-        user: String = "guest" [Note::Must, kubesage("RABBITMQ_USER")];
-        /// RabbitMQ password.
-        password: Secret = "guest" [Note::Must, kubesage("RABBITMQ_PASSWORD")];
-        /// Virtual host.
-        vhost: String = "/" [kubesage("RABBITMQ_VHOST")];
-    }
-
-    /// The shared key-value store.
-    Redis "redis." {
-        /// `redis://…` or `rediss://…`. Takes the place of the parts below.
-        url: Option<Secret> = "" [short("REDIS_URL")];
-        /// Host.
-        host: String = "localhost" [hub("redis.host")];
-        /// Port.
-        port: u16 = "6379" [hub("redis.port")];
-        /// Redis password; empty when it asks for none.
-        password: Secret = "" [Note::Must, hub("redis.password")];
-        /// Database number.
-        db: u32 = "0" [hub("redis.db")];
-        /// Most connections of a process.
-        pool_size: u32 = "10" [hub("redis.pool_size")];
+    /// Rights that are asked for and given for a while.
+    Access "access." {
+        /// Longest time for which they are given.
+        max_duration: Duration = "8h";
+        /// How long nobody may decide on a request until it is void.
+        request_lifetime: Duration = "24h";
+        /// Address of a chat's webhook that is told who asks for what, and what was decided. Needs the key below.
+        webhook_url: Option<Secret> = "";
+        /// Key of the signatures of what it is told, at least 32 characters.
+        webhook_secret: Option<Secret> = "";
     }
 
     /// Access and refresh tokens.
@@ -193,6 +145,18 @@ section! {
         issuer: String = "roadstead" [hub("auth.jwt.issuer"), mckmt("MCKMT_JWT_ISSUER")];
         /// Audience claim, set and checked.
         audience: String = "roadstead" [hub("auth.jwt.audience"), mckmt("MCKMT_JWT_AUDIENCE")];
+    }
+
+    /// Who may do what.
+    Authorization "authorization." {
+        /// What the permission words of roles are asked of. Rules of the policy count with each but `no-auth`, with which
+        /// everybody may do everything and which only starts under `dev`.
+        strategy: Strategy = "database-rbac" [hub("auth.rbac.strategy")];
+        /// File of the model for `casbin`. Left out: the one of seed 000. It may only allow: what denies are rules.
+        casbin_model_file: Option<PathBuf> = "" [hub("auth.rbac.casbin.model_file")];
+        /// File of more lines for `casbin`: `p, SUBJECT, OBJECT, ACT` and `g, USER, ROLE`. Read again when it changes. A line
+        /// that cannot be read denies everything.
+        casbin_policy_file: Option<PathBuf> = "" [hub("auth.rbac.casbin.policy_file")];
     }
 
     /// What a password must be.
@@ -286,6 +250,20 @@ section! {
         spool_dir: Option<PathBuf> = "";
         /// Most bytes kept there; beyond them nothing that must be recorded is done.
         spool_limit: Bytes = "16MiB";
+        /// Receiver of the trail as syslog (RFC 5424): `tcp://host:601` or `tls://host:6514`.
+        syslog_url: Option<String> = "";
+        /// PEM file of whoever issued the receiver's certificate, trusted instead of the system's authorities.
+        syslog_ca_file: Option<PathBuf> = "";
+        /// PEM file of the hub's own certificate for it.
+        syslog_cert_file: Option<PathBuf> = "";
+        /// PEM file of that certificate's private key.
+        syslog_key_file: Option<PathBuf> = "";
+        /// Collector that takes the trail as logs of OTLP over HTTP, `http://collector:4318`.
+        otlp_endpoint: Option<String> = "";
+        /// PEM file of whoever issued the collector's certificate, trusted instead of the system's authorities.
+        otlp_ca_file: Option<PathBuf> = "";
+        /// Credential for the collector, sent as a bearer token.
+        otlp_token: Option<Secret> = "";
     }
 
     /// Quotas.
@@ -412,12 +390,9 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("redis.max_retries", "a failed call is answered at once"),
     ("orchestrator.workers", "operations are not in this version"),
     ("auth.rbac.enabled", "authorization is always on"),
-    ("auth.rbac.strategy", "roles decide in this version"),
-    ("auth.rbac.casbin.enabled", "roles decide in this version"),
-    ("auth.rbac.casbin.model_file", "roles decide in this version"),
-    ("auth.rbac.casbin.policy_file", "roles decide in this version"),
-    ("auth.rbac.casbin.auto_reload", "roles decide in this version"),
-    ("auth.rbac.casbin.reload_interval", "roles decide in this version"),
+    ("auth.rbac.casbin.enabled", "the strategy decides, see authorization.strategy"),
+    ("auth.rbac.casbin.auto_reload", "files are read again when they change"),
+    ("auth.rbac.casbin.reload_interval", "files are read again when they change"),
     ("agent.hub_url", "agents have a file of their own"),
     ("agent.agent_id", "agents have a file of their own"),
     ("agent.cluster_id", "agents have a file of their own"),

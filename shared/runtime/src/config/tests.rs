@@ -400,6 +400,21 @@ fn c03_a_master_key_is_asked_for_where_something_is_sealed() {
 }
 
 #[test]
+fn the_strategy_goes_by_the_seeds_name_too() {
+    let strategy = |env: &MapEnv| load(ServiceRole::User, env).map(|settings| settings.authorization.strategy);
+    assert_eq!(strategy(&mesh()).unwrap(), Strategy::DatabaseRbac);
+    for name in ["ROADSTEAD_AUTHORIZATION_STRATEGY", "MCKMT_AUTH_RBAC_STRATEGY"] {
+        assert_eq!(strategy(&mesh().with(name, "casbin")).unwrap(), Strategy::Casbin);
+        assert!(strategy(&mesh().with(name, "no-auth")).is_err(), "only in development");
+        assert_eq!(strategy(&mesh().with(name, "no-auth").with("ROADSTEAD_DEV", "true")).unwrap(), Strategy::NoAuth);
+        assert!(strategy(&mesh().with(name, "everybody")).is_err());
+    }
+    let both =
+        mesh().with("ROADSTEAD_AUTHORIZATION_STRATEGY", "casbin").with("MCKMT_AUTH_RBAC_STRATEGY", "database-rbac");
+    assert!(strategy(&both).is_err(), "two names that differ");
+}
+
+#[test]
 fn registration_is_open_on_loopback_and_in_development() {
     let open = |role, env: &MapEnv| load(role, env).unwrap().user.registration;
     assert_eq!(open(ServiceRole::Up, &MapEnv::default()), Registration::Open);

@@ -289,6 +289,8 @@ choices! {
         Open = "open",
         /// Nobody; an admin makes accounts.
         Closed = "closed",
+        /// Anyone asks, an admin confirms.
+        Confirmed = "confirmed",
         /// Open on loopback and under `dev`, closed otherwise. Loading resolves it.
         Auto = "auto",
     } otherwise Closed
@@ -312,6 +314,16 @@ choices! {
         /// Everything.
         Admin = "admin",
     } otherwise Viewer
+
+    /// What the words of roles are asked of.
+    Strategy {
+        /// Nothing: everybody may do everything. Only for development.
+        NoAuth = "no-auth",
+        /// The hub's own tables.
+        DatabaseRbac = "database-rbac",
+        /// Casbin, with the model and the lines of files beside the hub's own.
+        Casbin = "casbin",
+    } otherwise DatabaseRbac
 
     /// Least level that is logged.
     LogLevel {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
+use roadstead_contracts::audit::{Actor, AuditRecord, Ended, Origin, Outcome, Resource};
 use roadstead_contracts::{Code, Error as Shown, Result};
 use roadstead_runtime::{Ids, SharedClock, Tasks};
 
@@ -84,6 +84,16 @@ impl Trail {
         let (id, now, outcome) = (self.ids.next(), self.clock.now(), Outcome::of(&result));
         self.finish(&AuditRecord::outcome(id, now, origin, actor, &action, resource, outcome)).await;
         result
+    }
+
+    /// Records messages that nobody of ours sent; answers whether that is stored.
+    pub async fn forged(&self, queue: &str, count: u64) -> bool {
+        let outcome = Outcome { result: Ended::Refused, code: Some(Code::InvalidCredential) };
+        let (id, now, resource) = (self.ids.next(), self.clock.now(), Resource::named("queue", queue));
+        let actor = Actor::anonymous();
+        let record = AuditRecord::outcome(id, now, Origin::default(), actor, "message.refuse", resource, outcome);
+        let record = record.with("reason", "unauthenticated").with("count", &count.to_string());
+        self.write(&record).await.is_ok()
     }
 
     async fn finish(&self, record: &AuditRecord) {

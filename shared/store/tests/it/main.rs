@@ -10,6 +10,7 @@
 )]
 
 mod records;
+mod rewrap;
 mod suite;
 
 use roadstead_runtime::Secret;
@@ -65,4 +66,5 @@ on_both! {
     suite::events_wait_for_the_broker
     records::records_leave_once_committed_and_wait_for_the_other_side
     records::a_wrong_key_is_refused_and_rows_follow_the_right_one
+    rewrap::rows_follow_while_they_are_used
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Resource};
+use roadstead_contracts::audit::{Actor, AuditRecord, Credential, Origin, RECORD_MAX, Resource};
 use roadstead_contracts::{Code, Error as Shown};
 use roadstead_runtime::config::Seal;
 use roadstead_runtime::{Clock as _, Ids, SystemClock, Tasks};
@@ -101,6 +101,11 @@ pub async fn records_leave_once_committed_and_wait_for_the_other_side(opened: Op
         action: action.to_owned(),
         resource: Resource::kind("test"),
     };
+    let mut long = record(&ids, "too.long");
+    long.actor.credential = Some(Credential { kind: "x".repeat(RECORD_MAX).into(), id: None });
+    let fault = store.write(&long, true).await.unwrap_err();
+    assert!(matches!(fault, Error::TooLong(bytes) if bytes > RECORD_MAX), "{fault}");
+    assert_eq!(trail.write(&long).await.unwrap_err().code, Code::AuditUnavailable);
     trail.around(deed("second"), async { Ok(()) }).await.unwrap();
     let refused = trail.after(deed("third"), async { Err::<(), _>(Shown::of(Code::Forbidden)) }).await;
     assert_eq!(refused.unwrap_err().code, Code::Forbidden);

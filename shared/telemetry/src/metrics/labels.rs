@@ -45,6 +45,8 @@ labels! {
     DeadLetter { reason: &'static str, }
     /// A credential that was looked at.
     Authentication { credential: &'static str, outcome: &'static str, }
+    /// A receiver of the audit trail.
+    AuditSink { sink: &'static str, }
     /// A quota's class.
     QuotaClass { class: &'static str, }
     /// One direction of the tunnel.

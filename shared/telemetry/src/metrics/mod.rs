@@ -21,7 +21,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use labels::{
-    Authentication, Build, BusMessage, BusRequest, CacheKey, CacheOperation, ClusterAgent, ClusterHeartbeat,
+    AuditSink, Authentication, Build, BusMessage, BusRequest, CacheKey, CacheOperation, ClusterAgent, ClusterHeartbeat,
     ClusterMode, ClusterName, ClusterOnly, ClusterOperation, ClusterState, ConnectionState, DeadLetter, Direction,
     HttpAnswer, HttpRoute, Outcome, Query, QuotaClass, Task,
 };
@@ -166,6 +166,12 @@ metrics! {
         outbox_oldest_seconds: FloatGauge = "roadstead_outbox_oldest_seconds";
         /// Credentials looked at.
         authentications: Counters<Authentication> = "roadstead_authentications";
+        /// Rows of the audit trail that receivers outside have.
+        audit_exported: Counters<AuditSink> = "roadstead_audit_exported";
+        /// Times that a receiver of the audit trail did not take what was sent.
+        audit_export_failures: Counters<AuditSink> = "roadstead_audit_export_failures";
+        /// Rows of the audit trail that a receiver does not have yet.
+        audit_export_behind: Gauges<AuditSink> = "roadstead_audit_export_behind";
         /// Requests refused because a quota was used up.
         rate_limited: Counters<QuotaClass> = "roadstead_rate_limited";
         /// Agents connected to this process.

@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 
 pub use packages::Programs;
 pub use process::Process;
-pub use state::{MASTER_KEY, Ports, SERVICES, Secrets, State};
+pub use state::{MASTER_KEY, Ports, SERVICES, Secrets, State, Tls};
 
 /// A server that is not there after this long will not come: RabbitMQ takes 10 s on a loaded machine with two cores.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(90);
@@ -69,13 +69,31 @@ pub struct Servers {
 impl Servers {
     /// Starts what does not run yet in `home`, a folder for this set alone.
     pub fn up(home: &Path) -> Result<Self> {
+        Self::up_as(home, |_| Ok(()))
+    }
+
+    /// The same, with TLS besides: each server has the certificate and wants one of its clients.
+    #[cfg(feature = "tls")]
+    pub fn up_with_tls(home: &Path, pki: &crate::pki::Pki) -> Result<Self> {
+        Self::up_as(home, |state| {
+            if state.tls.is_none() {
+                let [amqp, redis] = crate::ports::free()?;
+                let (certificate, key) = pki.server.clone();
+                state.tls = Some(Tls { amqp, redis, ca: pki.ca.clone(), certificate, key });
+            }
+            Ok(())
+        })
+    }
+
+    fn up_as(home: &Path, prepare: impl FnOnce(&mut State) -> Result<()>) -> Result<Self> {
         let programs = Programs::find_or_install()?;
         let home = absolute_folder(home)?;
         let lock = lock(&home)?;
-        let state = match State::load(&home)? {
+        let mut state = match State::load(&home)? {
             Some(state) => state,
             None => State::new(home.clone(), data_folder(&home)?)?,
         };
+        prepare(&mut state)?;
         let mut servers = Self { state, programs, _lock: lock };
         servers.state.save()?;
         for server in Server::ALL {

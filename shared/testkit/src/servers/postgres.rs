@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::packages::is_root;
-use super::state::{SERVICES, State};
+use super::state::{SERVICES, State, Tls};
 use super::{Process, Programs, START_LIMIT};
 use crate::wait::until;
 
@@ -65,6 +65,7 @@ pub(super) fn create(state: &State, programs: &Programs) -> Result<()> {
 
 pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
     let data = folder(state).join("data");
+    let tls = state.tls.as_ref().map(|tls| tls_arguments(state, tls)).transpose()?.unwrap_or_default();
     // After a kill -9 the old server's children need a moment to see that it is gone; a start before that is refused.
     until("postgresql answers", START_LIMIT, || {
         let process = Process::start(
@@ -82,6 +83,7 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
                 ])
                 // Nothing here must survive a power cut, only a killed process; that needs no fsync.
                 .args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"])
+                .args(&tls)
                 .args(["-p", &state.ports.postgres.to_string()]),
             &state.log("postgres"),
         )?;
@@ -97,6 +99,26 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
             }
         }
     })
+}
+
+/// Over TLS a client's certificate is asked for. The key is copied: the account that runs the server must own it.
+fn tls_arguments(state: &State, tls: &Tls) -> Result<Vec<String>> {
+    let folder = folder(state);
+    let mut arguments = vec!["-c".to_owned(), "ssl=on".to_owned()];
+    for (name, from) in [("ssl_ca_file", &tls.ca), ("ssl_cert_file", &tls.certificate), ("ssl_key_file", &tls.key)] {
+        let file = folder.join(name);
+        super::private_file(&file, &std::fs::read_to_string(from).with_context(|| format!("no {}", from.display()))?)?;
+        arguments.extend(["-c".to_owned(), format!("{name}={}", file.display())]);
+        if is_root() {
+            let (uid, gid) = ids()?;
+            chown(&file, Some(uid), Some(gid))?;
+        }
+    }
+    let rules =
+        "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\nhost all all 127.0.0.1/32 scram-sha-256\n";
+    // Written into the file that initdb made, so that it stays the account's.
+    std::fs::write(folder.join("data/pg_hba.conf"), rules).context("failed to write pg_hba.conf")?;
+    Ok(arguments)
 }
 
 /// A database and a login per service, each able to reach its own only.
@@ -129,6 +151,7 @@ pub(super) fn sql(state: &State, programs: &Programs, database: &str, statements
         .env("PGPASSWORD", &state.secrets.postgres)
         .env("PGDATABASE", database)
         .env("PGCONNECT_TIMEOUT", "5")
+        .env("PGSSLMODE", "disable")
         .current_dir("/");
     for statement in statements {
         command.args(["--command", statement]);

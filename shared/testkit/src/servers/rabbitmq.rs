@@ -11,7 +11,7 @@ use base64::Engine;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::state::{SERVICES, State};
+use super::state::{SERVICES, State, Tls};
 use super::{Process, Programs, START_LIMIT};
 use crate::wait::until;
 
@@ -35,9 +35,10 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
     super::private_file(
         &folder.join("rabbitmq.conf"),
         &format!(
-            "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {}\ndisk_free_limit.absolute = 50MB\n",
+            "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {}\ndisk_free_limit.absolute = 50MB\n{}",
             state.ports.amqp,
-            folder.join("definitions.json").display()
+            folder.join("definitions.json").display(),
+            state.tls.as_ref().map_or_else(String::new, tls)
         ),
     )?;
     let mut command = Command::new(&programs.rabbitmq);
@@ -74,6 +75,17 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
         }
     })??;
     Ok(process)
+}
+
+fn tls(tls: &Tls) -> String {
+    format!(
+        "listeners.ssl.1 = 127.0.0.1:{}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+         ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n",
+        tls.amqp,
+        tls.ca.display(),
+        tls.certificate.display(),
+        tls.key.display()
+    )
 }
 
 /// The AMQP greeting: a node that is still booting accepts nothing.

@@ -14,11 +14,20 @@ use crate::wait::until;
 pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
     let folder = state.folder.join("redis");
     super::private_folder(&folder)?;
+    let tls = state.tls.as_ref().map_or_else(String::new, |tls| {
+        format!(
+            "tls-port {}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients yes\n",
+            tls.redis,
+            tls.certificate.display(),
+            tls.key.display(),
+            tls.ca.display()
+        )
+    });
     // The password in a file: arguments are for everybody to read.
     super::private_file(
         &folder.join("redis.conf"),
         &format!(
-            "bind 127.0.0.1\nport {}\ndir {}\nrequirepass {}\nsave \"\"\nappendonly no\n",
+            "bind 127.0.0.1\nport {}\ndir {}\nrequirepass {}\nsave \"\"\nappendonly no\n{tls}",
             state.ports.redis,
             folder.display(),
             state.secrets.redis

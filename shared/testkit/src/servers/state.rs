@@ -35,6 +35,24 @@ pub struct State {
     pub databases_made: bool,
     /// What runs.
     pub processes: BTreeMap<String, Process>,
+    /// Where the servers take TLS, besides.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+/// TLS of one set: the servers want a certificate of their clients, of the same authority. PostgreSQL takes it on its port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Tls {
+    /// RabbitMQ's AMQP over TLS.
+    pub amqp: u16,
+    /// Redis over TLS.
+    pub redis: u16,
+    /// Certificate of the authority.
+    pub ca: PathBuf,
+    /// Certificate of the servers.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// Ports of one set.
@@ -104,6 +122,7 @@ impl State {
             },
             databases_made: false,
             processes: BTreeMap::new(),
+            tls: None,
         })
     }
 
@@ -137,7 +156,11 @@ impl State {
     /// What tests read, and what a service needs beside its own logins.
     pub fn environment(&self) -> Vec<(String, String)> {
         let redis = format!("redis://:{}@127.0.0.1:{}/0", self.secrets.redis, self.ports.redis);
-        [
+        let logins = SERVICES.map(|service| {
+            let name = format!("ROADSTEAD_TEST_RABBITMQ_{}_URL", service.to_ascii_uppercase());
+            (name, self.amqp_url(&format!("roadstead_{service}"), self.secrets.service(service)))
+        });
+        let shared = [
             (
                 "ROADSTEAD_TEST_POSTGRES_URL",
                 format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.secrets.postgres, self.ports.postgres),
@@ -148,9 +171,8 @@ impl State {
             ("ROADSTEAD_REDIS_URL", redis),
             ("ROADSTEAD_MESH_SECRET", self.secrets.mesh.clone()),
             ("ROADSTEAD_SEAL_MASTER_KEY", MASTER_KEY.to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into()
+        ];
+        shared.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(logins).collect()
     }
 
     /// What one service needs: [`Self::environment`] with its own logins.

@@ -2,7 +2,7 @@
 
 use crate::bucket::Bucket;
 
-/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip. A bulk stream that nobody drains gets a part of it
+/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip. A stream that nobody drains gets a part of it
 /// only ([`BULK_FLIGHT`]): 18 of them fill a session.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 /// A stream that is drained faster than its window comes round grows up to this.

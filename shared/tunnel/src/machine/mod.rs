@@ -397,7 +397,7 @@ impl Machine {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if !stream.queued && !stream.parked && !stream.outgoing.is_empty() && stream.send_credit > 0 {
             stream.queued = true;
-            if let Some(queue) = self.ready.get_mut(stream.class as usize) {
+            if let Some(queue) = self.ready.get_mut(stream.rank() as usize) {
                 queue.push_back(id);
             }
         }
@@ -430,5 +430,4 @@ impl Machine {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::limits::{BULK_FLIGHT, STREAM_WINDOW, STREAM_WINDOW_MAX};
+use super::limits::{BULK_FLIGHT, SESSION_WINDOW, STREAM_WINDOW, STREAM_WINDOW_MAX};
 use crate::frame::{Class, Code};
 
 /// Our direction.
@@ -196,11 +196,27 @@ impl StreamState {
     /// more than it takes to hear of it; one that moves may take as much again as it leaves. So readers that stop hold little,
     /// and the next one always finds room.
     pub(super) fn bulk_room(&self, free: u32) -> u32 {
-        // The peer grants again at the latest when a quarter of the window is drained: with less than that, and a frame
-        // under way, both would wait for each other.
-        let least = self.widest / 4 + BULK_FLIGHT;
-        let share = if self.moves { least.max(free) } else { least };
+        // While hardly anything else is under way, one that somebody waits for has its whole window.
+        let alone = self.class == Class::Interactive && free >= SESSION_WINDOW / 4 * 3;
+        let share = if self.moves || alone { self.least().max(free) } else { self.least() };
         share.saturating_sub(self.outstanding)
+    }
+
+    /// What every stream may have under way. The peer grants again at the latest when a quarter of the window is drained: with
+    /// less than that, and a frame under way, both would wait for each other.
+    fn least(&self) -> u32 {
+        self.widest / 4 + BULK_FLIGHT
+    }
+
+    /// Where it stands in line. Whoever takes an interactive stream's bytes as they come has few of them under way; one that has
+    /// this many is a download, or its reader stopped, and it goes on as bulk until they are drained.
+    pub(super) fn rank(&self) -> Class {
+        if self.interactive_room() == 0 { Class::Bulk } else { self.class }
+    }
+
+    /// How much more it may send before it counts as bulk.
+    pub(super) fn interactive_room(&self) -> u32 {
+        self.least().saturating_sub(self.outstanding)
     }
 
     /// Notes that bytes were sent.

@@ -1,6 +1,7 @@
 //! What goes out, in which order.
 //!
-//! Control frames first, then interactive streams, then bulk; three turns of an interactive stream let one of a bulk
+//! Control frames first, then interactive streams, then bulk (and interactive ones with much under way,
+//! [`super::stream::StreamState::rank`]); three turns of an interactive stream let one of a bulk
 //! stream pass, so neither starves. Within a class it is deficit round robin whose deficit is always zero, because bytes
 //! can be cut anywhere: a turn is one frame of at most the class's quantum.
 
@@ -148,8 +149,11 @@ impl Machine {
         };
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         stream.queued = false;
-        let room = if class == Class::Bulk { stream.bulk_room(session_credit) } else { u32::MAX };
-        if (room as usize) < SLIVER.min(stream.outgoing.len()) {
+        let room = match class {
+            Class::Interactive => stream.interactive_room(),
+            Class::Bulk => stream.bulk_room(session_credit),
+        };
+        if class == Class::Bulk && (room as usize) < SLIVER.min(stream.outgoing.len()) {
             stream.parked = true;
             self.parked.push(id);
             return false;

@@ -86,7 +86,7 @@ impl Driver {
             self.timer.as_mut().reset(Instant::now() + CLOSE_LIMIT);
         }
         if state.machine.wants_to_transmit() || state.blocked.is_some() {
-            state.pump(context);
+            state.pump(context, self.shared.now_us());
         }
         let unsaid = state.machine.wants_to_transmit() && state.blocked.is_some();
         // A peer that is gone, or that does not take what it is sent, is not waited for.
@@ -118,10 +118,14 @@ impl Future for Driver {
             let mut state = self.shared.lock();
             state.driver = Some(context.waker().clone());
         }
-        let more = self.read(context);
+        let mut more = self.read(context);
         let mut state = self.shared.lock();
         if state.ending.is_none() {
-            state.pump(context);
+            if state.lets_others_go() {
+                more = true;
+            } else {
+                state.pump(context, self.shared.now_us());
+            }
             state.dispatch();
         }
         self.shared.leave(state);
@@ -132,9 +136,9 @@ impl Future for Driver {
             drop(state);
             return self.close(context);
         }
-        if state.machine.wants_to_transmit() && state.blocked.is_none() {
+        if state.machine.wants_to_transmit() && state.blocked.is_none() && !more {
             // The clock asked for a ping.
-            state.pump(context);
+            state.pump(context, self.shared.now_us());
             state.dispatch();
         }
         self.shared.leave(state);

@@ -1,8 +1,9 @@
 //! A live session: a machine, a transport, and one task that drives both.
 //!
 //! The task reads, hands frames to the machine and never waits for a stream. Who writes to a stream writes through to the
-//! transport in the same call when the transport is idle; only when it is not does the task take over. Everything sits
-//! behind one lock that is held for one message or one batch at a time.
+//! transport in the same call when the transport is idle and was for a moment; else the task takes over, after everybody
+//! else who is ready has had a turn, so that many streams share one system call. Everything sits behind one lock that is
+//! held for one message or one batch at a time.
 
 mod driver;
 mod incoming;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 pub use driver::Driver;
 pub use incoming::{Event, Incoming};
-pub use stream::{Stream, StreamReset};
+pub use stream::{Stream, StreamReset, Writer};
 
 pub use crate::machine::Role;
 
@@ -94,7 +95,18 @@ impl Shared {
         let now_us = self.now_us();
         let mut state = self.lock();
         let result = work(&mut state, now_us);
-        state.write_through();
+        state.write_through(now_us);
+        self.leave(state);
+        result
+    }
+
+    /// The same for what more follows at once, or nobody waits for: it goes with the next write, at the latest with the
+    /// driver's next turn.
+    fn act_soon<T>(&self, work: impl FnOnce(&mut State, u64) -> T) -> T {
+        let now_us = self.now_us();
+        let mut state = self.lock();
+        let result = work(&mut state, now_us);
+        state.write_soon(now_us);
         self.leave(state);
         result
     }
@@ -163,9 +175,10 @@ pub fn prepare(transport: impl Transport, role: Role, options: Options) -> (Sess
 }
 
 impl Session {
-    /// Opens a stream. The head goes out at once; the peer may refuse, which reading and writing then tell.
+    /// Opens a stream. The head goes out with what is written first, or by itself when that is not at once; the peer may
+    /// refuse, which reading and writing then tell.
     pub fn open(&self, head: Bytes, class: Class) -> Result<Stream> {
-        let id = self.shared.act(|state, now_us| {
+        let id = self.shared.act_soon(|state, now_us| {
             state.check_open()?;
             state.machine.open(head, class, now_us)
         })?;

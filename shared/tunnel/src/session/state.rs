@@ -19,6 +19,20 @@ const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: usize = 128 * 1024;
 /// Batches written in one go before others get the lock.
 const BATCHES: usize = 4;
+/// What is written sooner than this after the last write goes with the next batch. Ten thousand writes a second are where
+/// system calls are what a small exchange costs; a single caller is never that fast and is written through.
+const GATHER_WITHIN_US: u64 = 100;
+
+/// Whether what waits is left to the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gathering {
+    /// It is not.
+    No,
+    /// The driver is woken and lets others go first.
+    Asked,
+    /// They have gone.
+    Over,
+}
 
 /// Who waits for a stream.
 #[derive(Debug, Default)]
@@ -54,6 +68,9 @@ pub(super) struct State {
     pub(super) heard_at: Instant,
     heard_bytes: u64,
     spoke_at: Instant,
+    /// The same on the session's own clock.
+    wrote_at_us: u64,
+    pub(super) gathering: Gathering,
     pinged_at: Instant,
     to_wake: Vec<Waker>,
 }
@@ -82,6 +99,8 @@ impl State {
             heard_at: now,
             heard_bytes: 0,
             spoke_at: now,
+            wrote_at_us: 0,
+            gathering: Gathering::No,
             pinged_at: now,
             to_wake: Vec::new(),
         }
@@ -108,24 +127,69 @@ impl State {
         self.wake_driver();
     }
 
+    pub(super) fn wake(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+        self.to_wake.extend(wakers);
+    }
+
     pub(super) fn wake_driver(&mut self) {
         self.to_wake.extend(self.driver.take());
     }
 
-    /// Writes from the task that has something to write, if the transport is idle. No waker is left behind: when the
-    /// transport fills up, the driver is woken and waits for it.
-    pub(super) fn write_through(&mut self) {
-        if self.ending.is_none() && self.blocked.is_none() && self.machine.wants_to_transmit() {
-            self.pump(&mut Context::from_waker(Waker::noop()));
-            if self.blocked.is_some() {
+    /// Writes from the task that has something to write, if the transport is idle and was for a moment. No waker is left
+    /// behind: when the transport fills up, the driver is woken and waits for it.
+    pub(super) fn write_through(&mut self, now_us: u64) {
+        if self.may_write() {
+            if self.is_busy(now_us) {
+                self.gather();
+            } else {
+                self.pump(&mut Context::from_waker(Waker::noop()), now_us);
+                if self.blocked.is_some() {
+                    self.wake_driver();
+                }
+            }
+        }
+        self.dispatch();
+    }
+
+    /// Leaves what waits to the driver.
+    pub(super) fn write_soon(&mut self, now_us: u64) {
+        if self.may_write() {
+            if self.is_busy(now_us) {
+                self.gather();
+            } else {
                 self.wake_driver();
             }
         }
         self.dispatch();
     }
 
+    fn may_write(&self) -> bool {
+        self.ending.is_none() && self.blocked.is_none() && self.machine.wants_to_transmit()
+    }
+
+    fn is_busy(&self, now_us: u64) -> bool {
+        self.gathering != Gathering::No || now_us.saturating_sub(self.wrote_at_us) < GATHER_WITHIN_US
+    }
+
+    fn gather(&mut self) {
+        if self.gathering == Gathering::No {
+            self.gathering = Gathering::Asked;
+            self.wake_driver();
+        }
+    }
+
+    /// Whether the driver should let others go first; it comes back at once.
+    pub(super) fn lets_others_go(&mut self) -> bool {
+        let first = self.gathering == Gathering::Asked && self.blocked.is_none();
+        if first {
+            self.gathering = Gathering::Over;
+        }
+        first
+    }
+
     /// Writes until there is nothing more or the transport takes no more.
-    pub(super) fn pump(&mut self, context: &mut Context<'_>) {
+    pub(super) fn pump(&mut self, context: &mut Context<'_>, now_us: u64) {
+        self.gathering = Gathering::No;
         for _ in 0..BATCHES {
             let Some(transport) = self.transport.as_deref_mut() else { return };
             match transport.poll_flush(context) {
@@ -141,6 +205,7 @@ impl State {
                 Ok(0) => return,
                 Ok(_) => {
                     self.spoke_at = Instant::now();
+                    self.wrote_at_us = now_us;
                 }
                 Err(reason) => return self.end(reason),
             }

@@ -48,7 +48,17 @@ impl Stream {
 
     /// Ends our side after what was written.
     pub fn finish(&mut self) {
-        self.shared.act(|state, _| state.machine.finish(self.id));
+        self.shared.act_soon(|state, _| state.machine.finish(self.id));
+    }
+
+    /// Writes the last bytes of our side; when all of them are taken, it ends with them.
+    pub fn poll_write_last(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        put(&self.shared, self.id, context, bytes, true)
+    }
+
+    /// A second handle to write with. It holds nothing: once the stream is gone, writing fails.
+    pub fn writer(&self) -> Writer {
+        Writer { shared: Arc::clone(&self.shared), id: self.id }
     }
 
     /// The next bytes without copying them; `None` at the end.
@@ -95,20 +105,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let id = self.id;
-        self.shared.act(|state, _| {
-            if let Some(reason) = &state.ending {
-                return Poll::Ready(Err(closed(reason).into()));
-            }
-            match state.machine.write(id, bytes) {
-                Write::Taken(count) => Poll::Ready(Ok(count)),
-                Write::Closed(code) => Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, StreamReset(code)))),
-                Write::Full => {
-                    state.wakers.entry(id).or_default().write = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
+        put(&self.shared, self.id, context, bytes, false)
     }
 
     /// What was written is on its way already, as far as credit goes; there is nothing to wait for.
@@ -125,9 +122,64 @@ impl AsyncWrite for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let id = self.id;
-        self.shared.act(|state, _| {
+        self.shared.act_soon(|state, _| {
             state.machine.release(id);
             state.wakers.remove(&id);
         });
     }
+}
+
+/// Writes to a stream that somebody else holds and reads.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    id: StreamId,
+}
+
+impl Writer {
+    /// Writes some of the bytes.
+    pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        put(&self.shared, self.id, context, bytes, false)
+    }
+
+    /// Writes all of the bytes.
+    pub async fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let count = poll_fn(|context| self.poll_write(context, bytes)).await?;
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Cuts the stream in both directions, for its holder too.
+    pub fn reset(&self, code: Code) {
+        let id = self.id;
+        self.shared.act(|state, _| {
+            state.machine.reset(id, code);
+            let wakers = state.wakers.remove(&id).unwrap_or_default();
+            state.wake([wakers.read, wakers.write].into_iter().flatten());
+        });
+    }
+}
+
+/// Gives bytes to a stream, as many as there is room for; `last`: it ends with them when all are taken.
+fn put(shared: &Shared, id: StreamId, context: &Context<'_>, bytes: &[u8], last: bool) -> Poll<io::Result<usize>> {
+    shared.act(|state, _| {
+        if let Some(reason) = &state.ending {
+            return Poll::Ready(Err(closed(reason).into()));
+        }
+        match state.machine.write(id, bytes) {
+            Write::Taken(count) => {
+                if last && count == bytes.len() {
+                    state.machine.finish(id);
+                }
+                Poll::Ready(Ok(count))
+            }
+            Write::Closed(code) => Poll::Ready(Err(io::Error::new(io::ErrorKind::BrokenPipe, StreamReset(code)))),
+            Write::Full => {
+                state.wakers.entry(id).or_default().write = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    })
 }

@@ -15,6 +15,7 @@
 
 mod cut;
 mod door;
+mod exchange;
 mod hostile;
 mod memory;
 mod simulation;

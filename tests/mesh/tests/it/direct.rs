@@ -58,6 +58,7 @@ async fn scenario(layout: Layout) -> Result<()> {
     ensure!(kubectl.ok(&["get", "nodes"]).await?.contains("Ready"));
     recorded(&mesh, &kubectl).await.context("a recorded session")?;
     somebody_else(&mesh, &file).await.context("acting as somebody else")?;
+    crate::kubeconfig::clients_of_seed_004(&mesh).await.context("clients of seed 004")?;
     take_over(&mut mesh, layout, &kubectl, &file).await.context("another host")?;
 
     mesh.owner(0)?.delete("/api/v1/clusters/far").await?.expect(204)?;

@@ -10,9 +10,11 @@
     reason = "tests"
 )]
 
+mod access;
 mod clients;
 mod direct;
 mod faults;
+mod kubeconfig;
 mod kubernetes;
 mod load;
 mod main_job;
@@ -20,7 +22,9 @@ mod oidc;
 mod operations;
 mod pages;
 mod peers;
+mod policy;
 mod replicas;
+mod tls;
 
 use tokio::sync::{Mutex, MutexGuard};
 

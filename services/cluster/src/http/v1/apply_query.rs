@@ -138,7 +138,7 @@ pub(super) fn patience(headers: &HeaderMap, longest: Duration) -> Duration {
     if not_at_all { Duration::ZERO } else { longest }
 }
 
-fn flag(query: &QueryPairs, name: &str) -> Result<bool> {
+pub(super) fn flag(query: &QueryPairs, name: &str) -> Result<bool> {
     match query.get(name) {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1" | "") => Ok(true),

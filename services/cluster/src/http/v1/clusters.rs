@@ -42,7 +42,7 @@ pub(crate) struct CreateClusterBody {
     /// How often the join token may be used.
     #[serde(default)]
     uses: Option<u32>,
-    /// What the agent may do in its cluster: `read_only`, `namespaced`, `operator` or `admin`.
+    /// What the hub's roles may do in the cluster: `read_only`, `namespaced`, `operator` or `admin`.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     profile: RightsProfile,
@@ -136,7 +136,7 @@ async fn connect(app: &State, caller: &Caller, body: CreateClusterBody, context:
     if body.mode.as_deref() != Some("direct") {
         return Err(fault("mode", "mode must be direct for a cluster with a connection").into());
     }
-    if body.lifetime_seconds.is_some() || body.uses.is_some() || !body.namespaces.is_empty() {
+    if body.lifetime_seconds.is_some() || body.uses.is_some() {
         return Err(fault("mode", "a direct cluster has no join token").into());
     }
     let missing = || Error::field(&["body", "connection"], "missing", "connection is required for a direct cluster");
@@ -146,6 +146,8 @@ async fn connect(app: &State, caller: &Caller, body: CreateClusterBody, context:
         labels: body.labels.unwrap_or_default(),
         details: None,
         connection: body.connection.ok_or_else(missing)?.connection()?,
+        profile: body.profile,
+        namespaces: body.namespaces,
     };
     let cluster = app.connect_cluster(caller, new, context).await?;
     Ok(HttpResponse::Created()

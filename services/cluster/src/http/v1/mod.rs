@@ -3,6 +3,7 @@
 pub(super) mod agents;
 mod apply_query;
 pub(super) mod can;
+pub(super) mod charts;
 pub(super) mod clusters;
 pub(super) mod connection;
 mod duplex;

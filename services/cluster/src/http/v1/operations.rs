@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::message::{
     CancelOperation, Cancellation, DeleteOperation, GetOperation, ListOperationSteps, ListOperations, Operation,
-    PageRequest, RetryOperation, UndoOperation,
+    PageRequest, Request, RetryOperation, UndoOperation,
 };
 use roadstead_contracts::operation::{OperationKind, OperationState};
 use roadstead_contracts::{Error, Result};
@@ -75,7 +75,7 @@ pub(super) fn operation_id(text: &str) -> Result<OperationId> {
     text.parse().map_err(|_| Error::not_found(NO_OPERATION))
 }
 
-/// Starts a change: scale, restart, rollback, exec, delete, sync, apply.
+/// Starts a change: scale, restart, rollback, exec, delete, sync, apply, helm (rollback and uninstall).
 #[utoipa::path(
     post, path = "/api/v1/clusters/{cluster}/operations", tag = "operations", operation_id = "createOperation",
     params(
@@ -123,7 +123,7 @@ pub(crate) async fn create(
         ("cursor" = Option<String>, Query, description = "Place from the Link header of an earlier page"),
         ("status" = Option<String>, Query, description = "Words of the seed: queued, running, success, failed, cancelled"),
         ("state" = Option<String>, Query, description = "Our words, joined by commas"),
-        ("kind" = Option<String>, Query, description = "apply, delete, scale, restart, rollback, exec, sync or undo"),
+        ("kind" = Option<String>, Query, description = "apply, delete, scale, restart, rollback, exec, sync, undo or helm"),
         ("cluster" = Option<String>, Query, description = "Id, integer or name of a cluster"),
         ("rollout" = Option<String>, Query, description = "Id of a rollout"),
     ),
@@ -139,7 +139,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
         let cluster = reference(cluster, NO_CLUSTER)?;
         request.cluster_id = Some(app.cluster(&caller, cluster, &context).await.map_err(named(NO_CLUSTER))?.id);
     }
-    let answer = app.look_up(&request, &context).await?;
+    let answer = app.read_page(request, &context).await?;
     Ok(page::answer_filtered("/api/v1/operations", &query, answer, &page, OperationView::from))
 }
 
@@ -167,7 +167,7 @@ pub(crate) async fn list_of_cluster(
     let cluster = reference(&path, NO_CLUSTER)?;
     let cluster = app.cluster(&caller, cluster, &context).await.map_err(named(NO_CLUSTER))?;
     request.cluster_id = Some(cluster.id);
-    let answer = app.look_up(&request, &context).await?;
+    let answer = app.read_page(request, &context).await?;
     Ok(HttpResponse::Ok().json(ClusterOperationsView {
         operations: answer.items.into_iter().map(OperationView::from).collect(),
         total_count: answer.total,
@@ -313,9 +313,8 @@ pub(crate) async fn retry(
     body: OptionalJson<RetryBody>,
 ) -> ApiResult {
     let id = operation_id(&path)?;
-    let request = RetryOperation { principal: caller.principal.as_ref().clone(), id, all: body.0.all };
-    let made = app.change(&request, &context).await.map_err(named(NO_OPERATION))?;
-    Ok(queued(&made))
+    follow_up(&app, RetryOperation { principal: caller.principal.as_ref().clone(), id, all: body.0.all }, &context)
+        .await
 }
 
 /// Puts back what an operation changed, as a new operation.
@@ -334,13 +333,14 @@ pub(crate) async fn undo(
     body: OptionalJson<UndoBody>,
 ) -> ApiResult {
     let id = operation_id(&path)?;
-    let request = UndoOperation { principal: caller.principal.as_ref().clone(), id, force: body.0.force };
-    let made = app.change(&request, &context).await.map_err(named(NO_OPERATION))?;
-    Ok(queued(&made))
+    follow_up(&app, UndoOperation { principal: caller.principal.as_ref().clone(), id, force: body.0.force }, &context)
+        .await
 }
 
-fn queued(operation: &Operation) -> HttpResponse {
-    manifests::queued(operation, usize::try_from(operation.objects).unwrap_or(0))
+/// An operation that is made of another one.
+async fn follow_up<R: Request<Reply = Operation>>(app: &State, request: R, context: &RequestContext) -> ApiResult {
+    let made = app.change(&request, context).await.map_err(named(NO_OPERATION))?;
+    Ok(manifests::queued(&made, usize::try_from(made.objects).unwrap_or(0)))
 }
 
 /// Forgets an operation that has ended and whose retention is over.

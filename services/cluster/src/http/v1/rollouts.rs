@@ -157,7 +157,7 @@ fn labels(selector: &str) -> Result<Labels> {
 pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context: RequestContext) -> ApiResult {
     let page = page::read(&query)?;
     let request = ListRollouts { principal: caller.principal.as_ref().clone(), page: page.clone() };
-    let answer = app.look_up(&request, &context).await?;
+    let answer = app.read_page(request, &context).await?;
     Ok(page::answer("/api/v1/rollouts", answer, &page, RolloutView::from))
 }
 

@@ -1,11 +1,12 @@
 //! What is to be done, as a JSON body says it: one shape for one cluster and for many.
 
-use roadstead_contracts::operation::{ObjectKey, Work};
+use roadstead_contracts::operation::{HelmAction, ObjectKey, Work};
 use roadstead_contracts::{Error, Result};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::apply_query::{check_inventory, check_namespace};
+use super::charts::check_release;
 use super::upload::Texts;
 use crate::app::SourceFile;
 
@@ -50,7 +51,7 @@ impl ObjectBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of a body")]
 pub(crate) struct WorkBody {
-    /// `apply`, `delete`, `scale`, `restart`, `rollback`, `exec` or `sync`.
+    /// `apply`, `delete`, `scale`, `restart`, `rollback`, `exec`, `sync` or `helm`.
     #[serde(alias = "type")]
     pub(super) kind: Option<String>,
     /// For apply, delete and sync.
@@ -86,6 +87,10 @@ pub(crate) struct WorkBody {
     /// For sync: correct what differs, or only report it.
     #[serde(default)]
     pub(super) correct: bool,
+    /// For helm: `rollback` or `uninstall`; a chart is installed by its own route.
+    pub(super) action: Option<String>,
+    /// For helm: name of the release.
+    pub(super) release: Option<String>,
 }
 
 impl WorkBody {
@@ -132,10 +137,28 @@ impl WorkBody {
                 let pod = pod.ok_or_else(|| missing("pod"))?;
                 Ok((Work::Exec { namespace, pod, container: self.container, command }, None))
             }
+            Some("helm") => {
+                let action = match self.action.as_deref() {
+                    Some("rollback") => HelmAction::Rollback,
+                    Some("uninstall") => HelmAction::Uninstall,
+                    None => return Err(missing("action")),
+                    Some(_) => {
+                        let message = "action must be rollback or uninstall; a chart is sent to the cluster's charts";
+                        return Err(Error::field(&["body", "action"], "value_error", message));
+                    }
+                };
+                let release = check_release("body", self.release.as_deref())?;
+                let namespace = self.namespace.ok_or_else(|| missing("namespace"))?;
+                let revision = self.revision.map(u32::try_from).transpose();
+                let revision = revision
+                    .map_err(|_| Error::field(&["body", "revision"], "value_error", "there is no such revision"))?;
+                let (create_namespace, dry_run) = (false, false);
+                Ok((Work::Helm { action, release, namespace, revision, create_namespace, dry_run, wait }, None))
+            }
             Some(_) => Err(Error::field(
                 &["body", "kind"],
                 "value_error",
-                "kind must be apply, delete, scale, restart, rollback, exec or sync",
+                "kind must be apply, delete, scale, restart, rollback, exec, sync or helm",
             )),
             None => Err(missing("kind")),
         }
@@ -179,6 +202,10 @@ mod tests {
             (json!({ "kind": "restart", "object": object }), false),
             (json!({ "kind": "rollback", "object": object, "revision": 2 }), false),
             (json!({ "kind": "exec", "namespace": "web", "pod": "shop-1", "command": ["ls"] }), false),
+            (
+                json!({ "kind": "helm", "action": "rollback", "namespace": "web", "release": "shop", "revision": 2 }),
+                false,
+            ),
         ] {
             let (read, files) = work(body.clone()).unwrap();
             let kind = body.get("kind").or(body.get("type")).unwrap();
@@ -193,7 +220,12 @@ mod tests {
         let object = json!({ "api_version": "apps/v1", "kind": "Deployment", "name": "a b" });
         for (body, field) in [
             (json!({}), "kind"),
-            (json!({ "kind": "helm" }), "kind"),
+            (json!({ "kind": "chart" }), "kind"),
+            (json!({ "kind": "helm" }), "action"),
+            (json!({ "kind": "helm", "action": "install" }), "action"),
+            (json!({ "kind": "helm", "action": "rollback", "namespace": "n" }), "release"),
+            (json!({ "kind": "helm", "action": "uninstall", "release": "--all" }), "release"),
+            (json!({ "kind": "helm", "action": "uninstall", "release": "a" }), "namespace"),
             (json!({ "kind": "apply" }), "manifests"),
             (json!({ "kind": "apply", "manifests": "", "prune": true }), "inventory"),
             (json!({ "kind": "scale", "replicas": 1 }), "object"),

@@ -11,7 +11,8 @@ use roadstead_runtime::ManualClock;
 use serde_json::{Value, json};
 
 use crate::rig::{Answer, Rig, start_at};
-use provider::{CLIENT, Provider, SECRET, pairs};
+pub use provider::pairs;
+use provider::{CLIENT, Provider, SECRET};
 
 pub struct Sso {
     pub rig: Rig,

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use chrono::Utc;
-use roadstead_bus::{Destination, Message, Subscriber, reason};
+use roadstead_bus::{Destination, Message, Shape, Subscriber, Subscription, reason};
 use roadstead_contracts::Code;
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::ids::MessageId;
@@ -111,4 +111,32 @@ pub async fn forged_events_are_dead_lettered(rig: Rig) {
     reasons.sort();
     assert_eq!(reasons, [reason::MALFORMED, reason::UNAUTHENTICATED, reason::UNAUTHENTICATED]);
     assert!(seen.lock().unwrap().is_empty());
+}
+
+/// Peers of the seeds read their own queue: plain JSON, which does not wait for them for ever; without one nobody is told.
+pub async fn peers_are_told_where_they_listen(rig: Rig) {
+    const QUEUE: &str = "test_peers_told";
+    rig.clean(&[QUEUE]).await;
+    let process = rig.process("cluster").await;
+    let body = serde_json::json!({ "event_type": "cluster_deleted", "cluster_id": 7 });
+    process.bus.tell_peers(QUEUE, &body).await.unwrap();
+    let _deliveries = process.transport.consume(Subscription {
+        queue: "test_peers_elsewhere".to_owned(),
+        shape: Shape::Own,
+        dead: None,
+        // Declared as peers declare theirs.
+        results: Some(QUEUE.to_owned()),
+        patterns: Vec::new(),
+        prefetch: 1,
+        auto_settle: true,
+    });
+    process.connected().await;
+    eventually("the queue is there", || async { matches!(process.bus.depth(QUEUE).await, Ok(Some(_))) }).await;
+    process.bus.tell_peers(QUEUE, &body).await.unwrap();
+    eventually("it waits there", || async { process.bus.depth(QUEUE).await.unwrap() == Some(1) }).await;
+    let told = process.transport.take(QUEUE).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&told.body).unwrap(), body);
+    assert!(told.header(roadstead_bus::header::SIGNATURE).is_none() && told.reply_to.is_none());
+    let large = "x".repeat(roadstead_bus::BODY_MAX);
+    assert!(process.bus.tell_peers(QUEUE, &large).await.is_err());
 }

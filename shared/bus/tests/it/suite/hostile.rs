@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chrono::Utc;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_bus::{
-    Arrival, BODY_MAX, Count, DELIVERIES_MAX, Destination, Message, PeerHandler, PeerReply, Router, ServeOptions,
-    Shape, Subscription, header, reason,
+    Arrival, BODY_MAX, Count, DELIVERIES_MAX, Destination, Forged, Message, PeerHandler, PeerReply, Router,
+    ServeOptions, Shape, Subscription, header, reason,
 };
 use roadstead_contracts::Code;
 use roadstead_contracts::queue::{CLUSTER_AUTH, CLUSTER_REGISTRY};
@@ -126,6 +126,17 @@ pub async fn q05_forged_messages_are_dead_lettered(rig: Rig) {
         rig.process_with("cluster", key).await
     });
     let runs = serve::<AskForged>(&server, |ask| ask.number).await;
+    // The first time nothing is stored: it is told again.
+    let (told, refusals) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, refused) = (told.clone(), refusals.clone());
+    server.bus.report_forged(move |forged: Forged| {
+        assert_eq!(forged.queue, "test_forged");
+        let stored = refused.fetch_add(1, Ordering::SeqCst) > 0;
+        if stored {
+            counted.fetch_add(usize::try_from(forged.count).unwrap(), Ordering::SeqCst);
+        }
+        async move { stored }
+    });
     let error = stranger.bus.call(&AskForged::default(), &context(300)).await.unwrap_err();
     assert_eq!(error.code, Code::Timeout);
     let forged = |body: &[u8]| forge::message("id", "ask.v1", Some("roadstead.replies.none"), soon(), body);
@@ -144,6 +155,7 @@ pub async fn q05_forged_messages_are_dead_lettered(rig: Rig) {
     }
     assert_eq!(rig.dead_reasons("test_forged", 7).await, vec![reason::UNAUTHENTICATED; 7]);
     assert_eq!(server.counts.get(Count::DeadLettered, reason::UNAUTHENTICATED), 7);
+    eventually("the audit trail is told of each", || async { told.load(Ordering::SeqCst) == 7 }).await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
 }
 

@@ -215,6 +215,7 @@ pub async fn no_secret_rides_a_message(rig: Rig) {
         credential: CredentialProof::ApiKey { id: ids().next::<ApiKeyId>(), digest: digest.clone() },
         cluster_id: None,
         source: None,
+        raise: None,
     };
     let answer = asker.bus.call_queue(&server.bus.replica_queue(), &ask, &context(5_000)).await;
     assert_eq!(answer.unwrap_err().code, Code::InvalidCredential);

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
-use roadstead_mesh_tests::checker::{AuditLog, Changes, Wanted, judge};
+use roadstead_mesh_tests::checker::{AuditLog, Changes, Trail, Wanted, judge};
 use roadstead_mesh_tests::client;
 use roadstead_testkit::wait::eventually;
 use serde_json::json;
@@ -16,6 +16,8 @@ use super::rig::Rig;
 
 /// A namespace is gone this long after its deletion; a real controller does it.
 const GONE_LIMIT: Duration = Duration::from_secs(40);
+/// An audit record is in the trail this long after it was written, deaths included.
+const TRAIL_LIMIT: Duration = Duration::from_secs(60);
 /// The owner of the hub, as the cluster sees it.
 pub const OWNER: &str = "roadstead:owner";
 
@@ -112,11 +114,11 @@ impl Log {
             told,
             ..Wanted::default()
         };
-        self.judge(&[wanted], deaths).await
+        self.judge(rig, &[wanted], deaths).await
     }
 
     /// The checker's verdict over everything that was wanted here.
-    pub async fn judge(self, wanted: &[Wanted], deaths: usize) -> Result<()> {
+    pub async fn judge(self, rig: &Rig, wanted: &[Wanted], deaths: usize) -> Result<()> {
         let Some(audit) = &self.audit else {
             println!("the cluster's audit log is elsewhere: who did what how often is not checked");
             return Ok(());
@@ -129,7 +131,12 @@ impl Log {
             .collect();
         let mut changes: BTreeMap<_, _> = self.changes.end();
         changes.remove("kube-root-ca.crt");
-        let verdict = judge(wanted, &effects, &changes, OWNER, deaths);
+        let mut verdict = judge(wanted, &effects, &changes, OWNER, deaths);
+        // Records leave with their transaction and are chained a moment later: a reader waits, and then says what it saw.
+        let complete = || async { Trail::read(&rig.api).await?.is_complete(wanted, &effects, OWNER) };
+        if eventually("the trail is complete", TRAIL_LIMIT, complete).await.is_err() {
+            verdict.silent.extend(Trail::read(&rig.api).await?.silent(wanted, &effects, OWNER));
+        }
         println!("{} calls: {verdict}", effects.len());
         ensure!(verdict.is_clean(), "{verdict}");
         Ok(())

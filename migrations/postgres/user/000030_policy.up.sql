@@ -1,0 +1,25 @@
+-- Rules of the policy. `rule` is the whole of it as JSON, as it travels; the other columns are to find it by.
+CREATE TABLE policy_rules (
+    id         uuid        PRIMARY KEY,
+    name       text        NOT NULL CONSTRAINT policy_rules_name_key UNIQUE,
+    rule       text        NOT NULL,
+    ends_at    timestamptz,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    updated_by uuid
+);
+CREATE INDEX policy_rules_ends_index ON policy_rules (ends_at) WHERE ends_at IS NOT NULL;
+
+-- Counts the changes, so that a replica knows when what it compiled is old. Whoever changes rules takes this row first.
+CREATE TABLE policy_state (
+    id      integer PRIMARY KEY CHECK (id = 1),
+    version bigint  NOT NULL
+);
+INSERT INTO policy_state (id, version) VALUES (1, 0);
+
+-- Groups that an identity provider put an account into at its last login.
+CREATE TABLE user_groups (
+    user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    name    text NOT NULL,
+    PRIMARY KEY (user_id, name)
+);

@@ -1,0 +1,2 @@
+DROP TABLE access_notices;
+DROP TABLE access_requests;

@@ -1,0 +1,3 @@
+DROP TABLE user_groups;
+DROP TABLE policy_state;
+DROP TABLE policy_rules;

@@ -1,0 +1,503 @@
+//! What a request to the Kubernetes API is about: verb, namespace, group, resource, subresource, read from method, path and
+//! query as the API server's own `RequestInfo` reads them (k8s.io/apiserver `pkg/endpoints/request`). Whoever decides and
+//! whoever carries read the same text, so there is one spelling: a path with a second meaning is refused, not interpreted.
+
+use roadstead_contracts::agent::RequestKind;
+use roadstead_contracts::operation::ObjectKey;
+use roadstead_contracts::{Code, Error, Result};
+
+use crate::ask::Place;
+
+/// Longest path that is read: the doors take no longer one.
+const PATH_MAX: usize = 16 * 1024;
+
+/// Paths that tell what an API server serves, and how it is. Kubernetes gives them to everybody it knows
+/// (`system:discovery`); a client that may touch anything at all needs them first.
+const DISCOVERY: [&str; 6] = ["api", "apis", "openapi", "version", "livez", "readyz"];
+/// The same, without anything below.
+const HEALTH: &str = "/healthz";
+/// Kind that stands for any: of a change whose objects are not known beforehand.
+pub const EVERYTHING: &str = "*";
+/// Questions about the asker's own rights, asked by creating them; nothing is changed.
+const SELF_QUESTIONS: [&str; 3] = [
+    "selfsubjectaccessreviews.authorization.k8s.io",
+    "selfsubjectrulesreviews.authorization.k8s.io",
+    "selfsubjectreviews.authentication.k8s.io",
+];
+/// Subresources that open a way into a pod or behind it: whatever the verb, more than reading.
+const SHELLS: [&str; 4] = ["exec", "attach", "portforward", "proxy"];
+/// Subresources of a namespace itself; anything else below a namespace lies in it.
+const OF_NAMESPACES: [&str; 2] = ["status", "finalize"];
+/// Resources of Kubernetes itself that have no namespace: a list of them spans none.
+const CLUSTER_WIDE: [(&str, &[&str]); 13] = [
+    ("", &["namespaces", "nodes", "persistentvolumes", "componentstatuses"]),
+    ("rbac.authorization.k8s.io", &["clusterroles", "clusterrolebindings"]),
+    ("apiextensions.k8s.io", &["customresourcedefinitions"]),
+    ("apiregistration.k8s.io", &["apiservices"]),
+    (
+        "admissionregistration.k8s.io",
+        &[
+            "mutatingwebhookconfigurations",
+            "validatingwebhookconfigurations",
+            "validatingadmissionpolicies",
+            "validatingadmissionpolicybindings",
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicybindings",
+        ],
+    ),
+    ("storage.k8s.io", &["storageclasses", "csidrivers", "csinodes", "volumeattachments", "volumeattributesclasses"]),
+    ("scheduling.k8s.io", &["priorityclasses"]),
+    ("node.k8s.io", &["runtimeclasses"]),
+    ("networking.k8s.io", &["ingressclasses", "ipaddresses", "servicecidrs"]),
+    ("certificates.k8s.io", &["certificatesigningrequests", "clustertrustbundles"]),
+    ("flowcontrol.apiserver.k8s.io", &["flowschemas", "prioritylevelconfigurations"]),
+    ("resource.k8s.io", &["deviceclasses", "resourceslices"]),
+    ("metrics.k8s.io", &["nodes"]),
+];
+
+/// What a request does, as far as the hub's permissions tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It asks what the API server serves, or what the asker may do: needed before anything else, and tells nothing of the
+    /// objects of the cluster.
+    Discovery,
+    /// It reads objects.
+    Read,
+    /// It changes something, or opens a way into a pod.
+    Write,
+}
+
+/// A request as `RequestInfo` has it.
+#[derive(Debug)]
+struct Info<'a> {
+    verb: &'a str,
+    group: &'a str,
+    resource: &'a str,
+    subresource: Option<&'a str>,
+    namespace: Option<&'a str>,
+}
+
+/// Reads what kind of request this is. The path is as it stands in the request's head, escapes included.
+pub fn read(method: &str, path: &str, query: Option<&str>) -> Result<RequestKind> {
+    let path = canonical(path)?;
+    if let Some(info) = info(method, &path, query)? {
+        return Ok(RequestKind {
+            verb: info.verb.to_owned(),
+            kind: Some(kind_of(info.group, info.resource, info.subresource)),
+            namespace: info.namespace.map(str::to_owned),
+        });
+    }
+    let verb = if matches!(method, "GET" | "HEAD") { "get".to_owned() } else { method.to_ascii_lowercase() };
+    // Patterns of rules are in small letters.
+    let path = path.to_ascii_lowercase();
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let discovery = verb == "get" && (path == "/" || DISCOVERY.contains(&first) || path == HEALTH);
+    Ok(RequestKind { verb, kind: (!discovery).then_some(path), namespace: None })
+}
+
+/// Reads a path that is one of resources; nothing for another.
+fn info<'a>(method: &'a str, path: &'a str, query: Option<&str>) -> Result<Option<Info<'a>>> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let (group, rest) = match parts.as_slice() {
+        ["api", _, rest @ ..] if !rest.is_empty() => ("", rest),
+        ["apis", group, _, rest @ ..] if !rest.is_empty() => (*group, rest),
+        ["api" | "apis", ..] => return Ok(None),
+        // The API server would not know it either; a second spelling of a rule's path must not become a question.
+        [first, ..] if ["api", "apis"].iter().any(|known| known.eq_ignore_ascii_case(first)) => {
+            return Err(unclear("the API is spelt in small letters"));
+        }
+        _ => return Ok(None),
+    };
+    let (special, rest) = match rest {
+        ["watch" | "proxy"] => return Err(unclear("the path names no resource")),
+        [verb @ ("watch" | "proxy"), rest @ ..] => (Some(*verb), rest),
+        rest => (None, rest),
+    };
+    let namespace = match rest {
+        ["namespaces", namespace, ..] => Some(*namespace),
+        _ => None,
+    };
+    let rest = match rest {
+        ["namespaces", _, inside @ ..] if inside.first().is_some_and(|next| !OF_NAMESPACES.contains(next)) => inside,
+        rest => rest,
+    };
+    let resource = rest.first().copied().unwrap_or_default();
+    let subresource = rest.get(2).copied().filter(|_| special != Some("proxy"));
+    let lower = |text: &str| !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    if ![group, resource, namespace.unwrap_or_default(), subresource.unwrap_or_default()].into_iter().all(lower) {
+        return Err(unclear("groups, resources and namespaces are spelt in small letters"));
+    }
+    let named = rest.len() > 1;
+    let verb = match (special, method) {
+        (Some(verb), _) => verb,
+        (None, "POST") => "create",
+        (None, "PUT") => "update",
+        (None, "PATCH") => "patch",
+        (None, "DELETE") if named => "delete",
+        (None, "DELETE") => "deletecollection",
+        (None, "GET" | "HEAD") if named => "get",
+        (None, "GET" | "HEAD") if is_watch(query.unwrap_or_default()) => "watch",
+        (None, "GET" | "HEAD") => "list",
+        _ => "",
+    };
+    Ok(Some(Info { verb, group, resource, subresource, namespace }))
+}
+
+/// Where it reaches.
+pub fn place(request: &RequestKind) -> Place<'_> {
+    if let Some(namespace) = request.namespace.as_deref() {
+        return Place::Namespace(namespace);
+    }
+    let kind = request.kind.as_deref().unwrap_or("/");
+    if kind == EVERYTHING {
+        return Place::EveryNamespace;
+    }
+    // One object without a namespace is cluster-wide. A collection may be either, where it is not known.
+    let many = matches!(request.verb.as_str(), "list" | "watch" | "deletecollection" | "proxy" | "");
+    let whole = kind.split_once('/').map_or(kind, |(whole, _)| whole);
+    let (resource, group) = whole.split_once('.').unwrap_or((whole, ""));
+    let cluster_wide = CLUSTER_WIDE.iter().any(|(own, kinds)| *own == group && kinds.contains(&resource));
+    if many && !kind.starts_with('/') && !cluster_wide { Place::EveryNamespace } else { Place::Cluster }
+}
+
+/// What it does.
+pub fn class(request: &RequestKind) -> Class {
+    let Some(kind) = request.kind.as_deref() else { return Class::Discovery };
+    let subresource = kind.split_once('/').filter(|(whole, _)| !whole.is_empty()).map(|(_, subresource)| subresource);
+    if subresource.is_some_and(|subresource| SHELLS.contains(&subresource)) {
+        return Class::Write;
+    }
+    match request.verb.as_str() {
+        "get" | "list" | "watch" => Class::Read,
+        "create" if SELF_QUESTIONS.contains(&kind) => Class::Discovery,
+        _ => Class::Write,
+    }
+}
+
+/// A resource as rules name it.
+fn kind_of(group: &str, resource: &str, subresource: Option<&str>) -> String {
+    let group = if group.is_empty() { String::new() } else { format!(".{group}") };
+    let subresource = subresource.map(|subresource| format!("/{subresource}")).unwrap_or_default();
+    format!("{resource}{group}{subresource}")
+}
+
+/// The resource of an object as rules name it. A manifest says its kind and not its resource, and only its API server knows
+/// the one for the other; the rule of thumb below is the one by which nearly all are named, Kubernetes' own without exception.
+pub fn kind_of_object(key: &ObjectKey) -> String {
+    let group = key.api_version.split_once('/').map_or("", |(group, _)| group);
+    kind_of(group, &plural(&key.kind.to_ascii_lowercase()), None)
+}
+
+fn plural(kind: &str) -> String {
+    if kind.ends_with("endpoints") {
+        return kind.to_owned();
+    }
+    let sibilant = ["s", "x", "z", "ch", "sh"].iter().any(|ending| kind.ends_with(ending));
+    match kind.strip_suffix('y') {
+        _ if sibilant => format!("{kind}es"),
+        Some(stem) if !stem.ends_with(['a', 'e', 'i', 'o', 'u']) => format!("{stem}ies"),
+        _ => format!("{kind}s"),
+    }
+}
+
+fn unclear(why: &'static str) -> Error {
+    Error::new(Code::BadRequest, why)
+}
+
+/// The one spelling of a path: unescaped, without a slash at its end. What could be read in two ways is refused.
+fn canonical(path: &str) -> Result<String> {
+    let unusual = || unclear("the path has an encoded or doubled separator, or a dot segment");
+    if path.len() > PATH_MAX {
+        return Err(Error::of(Code::UriTooLong));
+    }
+    if !path.starts_with('/') || path.contains("//") || path.contains(['?', '#']) {
+        return Err(unusual());
+    }
+    let path = path.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(path);
+    let mut plain = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let (byte, escaped) = match byte {
+            b'%' => (unescaped(&mut bytes).ok_or_else(unusual)?, true),
+            byte => (byte, false),
+        };
+        // An escaped dot or separator is a second spelling; a semicolon begins parameters to some servers and not to others.
+        let odd = byte.is_ascii_control() || matches!(byte, b'\\' | b';');
+        if odd || (escaped && matches!(byte, b'/' | b'.' | b'%')) {
+            return Err(unusual());
+        }
+        plain.push(byte);
+    }
+    let plain = String::from_utf8(plain).map_err(|_| unusual())?;
+    if plain.split('/').any(|part| part == "." || part == "..") {
+        return Err(unusual());
+    }
+    Ok(plain)
+}
+
+fn unescaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let mut digit =
+        || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit()? << 4 | digit()?)
+}
+
+/// Whether a query makes a list a watch. The first `watch` counts, as for the API server; everything but `0` and `false` is
+/// yes, an empty value too. A field selector that names one object makes it no other kind of request.
+fn is_watch(query: &str) -> bool {
+    let value = query.split('&').filter_map(pair).find_map(|(key, value)| (key == "watch").then_some(value));
+    value.is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
+}
+
+/// A pair of a query, unescaped. One that cannot be read, or has a semicolon, does not count (Go's `url.ParseQuery`).
+fn pair(text: &str) -> Option<(String, String)> {
+    if text.is_empty() || text.contains(';') {
+        return None;
+    }
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    Some((form(key)?, form(value)?))
+}
+
+fn form(text: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'+' => b' ',
+            b'%' => unescaped(&mut bytes)?,
+            byte => byte,
+        });
+    }
+    // Go takes any bytes; what is no text is none of the words that count.
+    Some(String::from_utf8_lossy(&plain).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parts(line: &str) -> (&str, &str, Option<&str>) {
+        let (method, target) = line.split_once(' ').unwrap();
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        (method, path, query)
+    }
+
+    fn told(line: &str) -> String {
+        let (method, path, query) = parts(line);
+        let path = canonical(path).unwrap();
+        match info(method, &path, query).unwrap() {
+            None => "-".to_owned(),
+            Some(Info { verb, group, resource, subresource, namespace }) => {
+                format!("{verb} {} {}", kind_of(group, resource, subresource), namespace.unwrap_or("-"))
+            }
+        }
+    }
+
+    /// The rows of the API server's own test of `RequestInfo`, in this crate's words.
+    #[test]
+    fn requests_are_read_as_the_api_server_reads_them() {
+        for (line, expected) in [
+            ("GET /api/v1/namespaces", "list namespaces -"),
+            ("GET /api/v1/namespaces/other", "get namespaces other"),
+            ("GET /api/v1/namespaces/other/pods", "list pods other"),
+            ("GET /api/v1/namespaces/other/pods/foo", "get pods other"),
+            ("HEAD /api/v1/namespaces/other/pods/foo", "get pods other"),
+            ("GET /api/v1/pods", "list pods -"),
+            ("HEAD /api/v1/pods", "list pods -"),
+            ("GET /api/v1/watch/pods", "watch pods -"),
+            ("GET /api/v1/watch/namespaces/other/pods", "watch pods other"),
+            ("GET /api/v1/watch/namespaces/other/pods/foo", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=1", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=true", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?w%61tch=yes", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=false&watch=true", "list pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=FALSE", "list pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=0&a=b", "list pods other"),
+            ("GET /api/v1/namespaces/other/pods?fieldSelector=metadata.name%3Dfoo", "list pods other"),
+            ("GET /api/v1/namespaces/other/pods?watch=1&fieldSelector=metadata.name==foo", "watch pods other"),
+            ("GET /api/v1/namespaces/other/pods?fieldSelector=metadata.name%21%3Dfoo", "list pods other"),
+            ("GET /api/v1/pods?fieldSelector=metadata.namespace=a", "list pods -"),
+            ("GET /api/v1/namespaces/other/pods/foo?watch=true", "get pods other"),
+            ("POST /api/v1/namespaces/other/pods", "create pods other"),
+            ("POST /api/v1/namespaces/other/pods/foo/binding", "create pods/binding other"),
+            ("PUT /api/v1/namespaces/other/pods/foo", "update pods other"),
+            ("PUT /api/v1/namespaces/other/finalize", "update namespaces/finalize other"),
+            ("GET /api/v1/namespaces/other/status", "get namespaces/status other"),
+            ("PATCH /api/v1/namespaces/other/pods/foo", "patch pods other"),
+            ("DELETE /api/v1/namespaces/other/pods/foo", "delete pods other"),
+            ("DELETE /api/v1/namespaces/other/pods", "deletecollection pods other"),
+            ("DELETE /api/v1/nodes", "deletecollection nodes -"),
+            ("GET /api/v1/namespaces/other/pods/foo/log", "get pods/log other"),
+            ("GET /api/v1/namespaces/other/pods/foo/exec?command=sh", "get pods/exec other"),
+            ("GET /api/v1/namespaces/other/services/https:b:443/proxy/x/y", "get services/proxy other"),
+            ("GET /api/v1/proxy/namespaces/other/pods/foo", "proxy pods other"),
+            ("GET /api/v1/proxy/namespaces/other/pods/foo/subpath/not/a/subresource", "proxy pods other"),
+            ("GET /api/v1/proxy/nodes/n", "proxy nodes -"),
+            ("GET /api/v1/nodes/n/proxy/run", "get nodes/proxy -"),
+            ("GET /apis/apps/v1/deployments", "list deployments.apps -"),
+            ("GET /apis/apps/v1/namespaces/a/deployments/b/scale", "get deployments.apps/scale a"),
+            ("GET /apis/apps/v1/watch/namespaces/a/deployments", "watch deployments.apps a"),
+            ("GET /apis/x.io/v1/namespaces/a/things", "list things.x.io a"),
+            ("OPTIONS /api/v1/pods", " pods -"),
+            ("GET /api/v1/namespaces/a/pods/", "list pods a"),
+            // No resources.
+            ("GET /", "-"),
+            ("GET /api", "-"),
+            ("GET /api/v1", "-"),
+            ("GET /api/v1/", "-"),
+            ("GET /apis/apps", "-"),
+            ("GET /apis/apps/v1", "-"),
+            ("POST /version", "-"),
+            ("GET /openapi/v3/apis/apps/v1", "-"),
+            ("GET /apisx/a/b/c", "-"),
+        ] {
+            assert_eq!(told(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_second_meaning_is_refused() {
+        for path in [
+            "",
+            "api/v1",
+            "//api/v1/pods",
+            "/api//v1/pods",
+            "/api/v1/pods//",
+            "/api/v1/./pods",
+            "/api/v1/../v1/pods",
+            "/api/v1/%2e%2e/pods",
+            "/api/v1/namespaces%2Fa/pods",
+            "/api/v1/namespaces/a%5cb/pods",
+            "/api/v1/namespaces/a\\b/pods",
+            "/api/v1/namespaces/a%00/pods",
+            "/api/v1/namespaces/a;x=1/pods",
+            "/api/v1/namespaces/a%252fb/pods",
+            "/api/v1/namespaces/a%zz/pods",
+            "/api/v1/namespaces/%ff/pods",
+            "/api/v1/watch",
+            "/API/v1/pods",
+            "/api/v1/Pods",
+            "/api/v1/namespaces/A/pods",
+            "/api/v1/Namespaces/a/Pods",
+            "/apis/Apps/v1/deployments",
+            "/api/v1/namespaces/a/pods/b/Exec",
+            "/api/v1/pods#x",
+        ] {
+            let read = read("GET", path, None);
+            assert_eq!(read.unwrap_err().code, Code::BadRequest, "{path}");
+        }
+    }
+
+    #[test]
+    fn places_and_classes() {
+        for (line, place_of, class_of) in [
+            ("GET /api/v1/pods", Place::EveryNamespace, Class::Read),
+            ("DELETE /apis/x.io/v1/things", Place::EveryNamespace, Class::Write),
+            ("GET /api/v1/nodes", Place::Cluster, Class::Read),
+            ("GET /api/v1/namespaces", Place::Cluster, Class::Read),
+            ("GET /api/v1/namespaces/a", Place::Namespace("a"), Class::Read),
+            ("GET /api/v1/namespaces/a/pods/b/log", Place::Namespace("a"), Class::Read),
+            ("GET /api/v1/namespaces/a/pods/b/exec", Place::Namespace("a"), Class::Write),
+            ("GET /api/v1/nodes/n/proxy/run", Place::Cluster, Class::Write),
+            ("GET /api/v1/proxy/nodes/n", Place::Cluster, Class::Write),
+            ("GET /apis/x.io/v1/things/a", Place::Cluster, Class::Read),
+            ("PATCH /apis/apps/v1/namespaces/a/deployments/b", Place::Namespace("a"), Class::Write),
+            ("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", Place::Cluster, Class::Discovery),
+            ("POST /apis/authorization.k8s.io/v1/subjectaccessreviews", Place::Cluster, Class::Write),
+            ("GET /apis/apps/v1", Place::Cluster, Class::Discovery),
+            ("GET /openapi/v3/apis/apps/v1", Place::Cluster, Class::Discovery),
+            ("GET /healthz", Place::Cluster, Class::Discovery),
+            ("GET /metrics", Place::Cluster, Class::Read),
+            ("GET /logs/", Place::Cluster, Class::Read),
+            ("POST /debug/pprof", Place::Cluster, Class::Write),
+        ] {
+            let (method, path, query) = parts(line);
+            let request = read(method, path, query).unwrap();
+            assert_eq!((place(&request), class(&request)), (place_of, class_of), "{line}");
+        }
+    }
+
+    #[test]
+    fn kinds_of_objects() {
+        for (api_version, kind, expected) in [
+            ("v1", "Pod", "pods"),
+            ("v1", "Endpoints", "endpoints"),
+            ("apps/v1", "Deployment", "deployments.apps"),
+            ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies.networking.k8s.io"),
+            ("networking.k8s.io/v1", "Ingress", "ingresses.networking.k8s.io"),
+            ("discovery.k8s.io/v1", "EndpointSlice", "endpointslices.discovery.k8s.io"),
+            ("storage.k8s.io/v1", "StorageClass", "storageclasses.storage.k8s.io"),
+            ("storage.k8s.io/v1", "CSIStorageCapacity", "csistoragecapacities.storage.k8s.io"),
+            ("gateway.networking.k8s.io/v1", "Gateway", "gateways.gateway.networking.k8s.io"),
+            ("networking.k8s.io/v1", "IPAddress", "ipaddresses.networking.k8s.io"),
+            ("v1", "ComponentStatus", "componentstatuses"),
+        ] {
+            let key = ObjectKey {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                namespace: None,
+                name: "x".to_owned(),
+            };
+            assert_eq!(kind_of_object(&key), expected);
+        }
+    }
+
+    fn segment() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("api".to_owned()),
+            Just("apis".to_owned()),
+            Just("v1".to_owned()),
+            Just("apps".to_owned()),
+            Just("namespaces".to_owned()),
+            Just("watch".to_owned()),
+            Just("proxy".to_owned()),
+            Just("status".to_owned()),
+            Just("secrets".to_owned()),
+            Just("pods".to_owned()),
+            "[a-z][a-z0-9-]{0,6}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_spelling_is_read_as_something_else(
+            segments in prop::collection::vec(segment(), 1..8),
+            method in prop_oneof![Just("GET"), Just("POST"), Just("DELETE"), Just("PATCH")],
+            marks in prop::collection::vec(0_u8..40, 80),
+            slash in any::<bool>(),
+        ) {
+            let plain = format!("/{}", segments.join("/"));
+            let mut spelt = String::new();
+            for (byte, mark) in plain.bytes().zip(marks.iter().cycle()) {
+                match mark {
+                    0 => drop(write!(spelt, "%{byte:02x}")),
+                    1 => drop(write!(spelt, "%{byte:02X}")),
+                    2 => spelt.push(char::from(byte).to_ascii_uppercase()),
+                    3 if byte == b'/' => spelt.push_str("//"),
+                    4 if byte == b'/' => spelt.push_str("/./"),
+                    5 if byte == b'/' => spelt.push_str("/x/../"),
+                    6 => drop(write!(spelt, "%25{byte:02x}")),
+                    _ => spelt.push(char::from(byte)),
+                }
+            }
+            if slash {
+                spelt.push('/');
+            }
+            if let Ok(found) = read(method, &spelt, None) {
+                prop_assert_eq!(Ok(found), read(method, &plain, None), "{} for {}", spelt, plain);
+            }
+        }
+
+        #[test]
+        fn odd_requests_do_not_panic(method in "[A-Za-z]{0,8}", path in "[/a-zA-Z?%.;\\\\0-9]{0,80}", query in "[a-z=&%+;0-9]{0,60}") {
+            if let Ok(request) = read(&method, &path, Some(&query)) {
+                let _ = (class(&request), place(&request));
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The API server's audit log: every call that may have changed something.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use super::Effect;
+
+/// The part of an audit event (audit.k8s.io/v1) that counts here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    verb: String,
+    user: User,
+    #[serde(default)]
+    impersonated_user: Option<User>,
+    #[serde(default)]
+    object_ref: Option<Reference>,
+    #[serde(default)]
+    response_status: Option<Status>,
+    #[serde(default, rename = "requestURI")]
+    uri: String,
+    #[serde(default, rename = "requestReceivedTimestamp")]
+    at: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(default)]
+    resource: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: u16,
+}
+
+/// A place in the API server's audit log: what was written before does not count.
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    file: PathBuf,
+    from: u64,
+}
+
+impl AuditLog {
+    /// From now on; none where the cluster is somebody's own and its log is elsewhere.
+    pub fn from_now(kubeconfig: &Path) -> Option<Self> {
+        let file = kubeconfig.parent()?.join("audit.log");
+        let from = std::fs::metadata(&file).ok()?.len();
+        Some(Self { file, from })
+    }
+
+    /// Calls since then that change objects of a kind in a namespace. Dry runs are none.
+    pub async fn effects(&self, namespace: &str, resource: &str) -> Result<Vec<Effect>> {
+        let mut file = tokio::fs::File::open(&self.file).await.context("no audit log")?;
+        file.seek(std::io::SeekFrom::Start(self.from)).await?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).await.context("the audit log was cut meanwhile")?;
+        Ok(effects(&text, namespace, resource))
+    }
+}
+
+/// Reads lines of an audit log.
+fn effects(text: &str, namespace: &str, resource: &str) -> Vec<Effect> {
+    let changing = ["create", "update", "patch", "delete", "deletecollection"];
+    let one = |line: &str| {
+        let event: Event = serde_json::from_str(line).ok()?;
+        let object = event.object_ref?;
+        let counts = changing.contains(&event.verb.as_str())
+            && object.namespace == namespace
+            && object.resource == resource
+            && !event.uri.contains("dryRun=");
+        counts.then(|| Effect {
+            verb: event.verb,
+            name: object.name,
+            user: event.impersonated_user.unwrap_or(event.user).username,
+            code: event.response_status.map_or(0, |status| status.code),
+            at: event.at,
+        })
+    };
+    text.lines().filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_log_is_read() {
+        const USER: &str = "roadstead:owner";
+        let line = |extra: &str| {
+            format!(
+                "{{\"kind\":\"Event\",\"verb\":\"patch\",\"user\":{{\"username\":\"agent\"}},\"requestURI\":\"/x{extra}\",\
+                 \"impersonatedUser\":{{\"username\":\"{USER}\"}},\"objectRef\":{{\"resource\":\"configmaps\",\
+                 \"namespace\":\"n\",\"name\":\"a\"}},\"responseStatus\":{{\"code\":201}},\"requestReceivedTimestamp\":\"2026-11-21T19:00:00.500000Z\"}}"
+            )
+        };
+        let text = format!("{}\n{}\nnonsense\n{{\"verb\":\"get\",\"user\":{{}}}}\n", line(""), line("?dryRun=All"));
+        let one = Effect {
+            verb: "patch".to_owned(),
+            name: "a".to_owned(),
+            user: USER.to_owned(),
+            code: 201,
+            at: "2026-11-21T19:00:00.5Z".parse().unwrap(),
+        };
+        assert_eq!(effects(&text, "n", "configmaps"), [one]);
+        assert!(effects(&text, "m", "configmaps").is_empty() && effects(&text, "n", "secrets").is_empty());
+    }
+}
