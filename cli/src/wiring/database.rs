@@ -33,8 +33,12 @@ pub async fn open_database(settings: &Settings, service: &'static str) -> Result
             }
         }
     };
-    let steps = Migrator::of(service).up(&opened).await;
-    match steps.with_context(|| format!("failed to bring the {} up to date", place(&settings.database.url, service)))? {
+    let place = place(&settings.database.url, service);
+    let steps =
+        Migrator::of(service).up(&opened).await.with_context(|| format!("failed to bring the {place} up to date"));
+    // Where no step was due nothing was written yet.
+    opened.writable().await.with_context(|| format!("failed to write to the {place}"))?;
+    match steps? {
         0 => {}
         steps => tracing::info!("{steps} schema steps applied to the database of {service}"),
     }

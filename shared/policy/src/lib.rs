@@ -8,7 +8,7 @@
 //! 4. the caller's roles grant it, on clusters that are owned or were granted;
 //! 5. an allow rule that covers all of what is asked grants it.
 //!
-//! *Touches* and *covers* differ where a request is wider than a rule, see [`matches`]. Doors ask [`decide`] about the
+//! *Touches* and *covers* differ where a request is wider than a rule, see [`mod@matches`]. Doors ask [`fn@decide`] about the
 //! request they have read, once, after its cluster was found (what goes to a cluster's own API: [`fn@judge`], after
 //! [`kubernetes`] has read it); the table of routes asks [`gate`]; lists ask [`sees`].
 //! [`Policy`] is a whole set of rules with an index, for the service that owns them.

@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
 
+use crate::dialect::Dialect as _;
 use crate::error::{Error, Result};
 
 /// How long a caller waits for a connection: the database is "away" after that, well inside a request's 10 s.
@@ -181,6 +182,21 @@ impl Opened {
             }
         };
         tokio::time::timeout(PROBE_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(())
+    }
+
+    /// Whether it can be written: a file may be somebody else's, a server may only follow another. Changes nothing.
+    pub async fn writable(&self) -> Result<()> {
+        match self {
+            Self::Postgres(pool) => {
+                let only_reads: String = sqlx::query_scalar("SHOW transaction_read_only").fetch_one(pool).await?;
+                if only_reads == "on" {
+                    return Err(Error::Schema("the database can only be read".to_owned()));
+                }
+            }
+            // To begin takes the right to write.
+            Self::Sqlite(pool) => pool.begin_write().await?.rollback().await?,
+        }
         Ok(())
     }
 

@@ -142,6 +142,7 @@ pub async fn two_starters_take_turns(opened: Opened) {
 pub async fn a_newer_schema_is_refused(opened: Opened) {
     let migrator = Migrator::of("onboarding");
     migrator.up(&opened).await.unwrap();
+    opened.writable().await.unwrap();
     samples(&opened).pretend_newer().await.unwrap();
     let fault = migrator.up(&opened).await.unwrap_err();
     assert!(fault.to_string().contains("999999"), "{fault}");
