@@ -52,7 +52,10 @@ impl Process {
 
     /// Whether this very process still runs.
     pub fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, 'Z' | 'X'))
+        stat(self.pid).is_some_and(|(state, start_time)| {
+            // The first thread may be over while others still are, and with them what the process has open and locked.
+            start_time == self.start_time && (!matches!(state, 'Z' | 'X') || threads(self.pid) > 1)
+        })
     }
 
     /// Sends a signal to the process and all of its group.
@@ -94,6 +97,11 @@ impl Process {
     }
 }
 
+/// Threads that are not over.
+fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 /// State letter and start time of a process.
 fn stat(pid: u32) -> Option<(char, u64)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -107,6 +115,31 @@ fn stat(pid: u32) -> Option<(char, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Its first thread ends, another goes on: what it holds open is held until that one ends too.
+    #[test]
+    #[ignore = "needs python3"]
+    fn regression_a_process_lives_as_long_as_its_last_thread() {
+        let script = "import ctypes, threading, time\n\
+                      threading.Thread(target=time.sleep, args=(60,)).start()\n\
+                      ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = std::os::unix::process::CommandExt::process_group(
+            Command::new("python3").args(["-c", script]).stdout(Stdio::null()),
+            0,
+        )
+        .spawn()
+        .unwrap();
+        let process = Process::of(child.id()).unwrap();
+        let over = || match stat(process.pid) {
+            Some(('Z', _)) => Ok(()),
+            state => Err(format!("{state:?}")),
+        };
+        until("its first thread is over", Duration::from_secs(30), over).unwrap();
+        assert!(process.is_alive());
+        process.kill().unwrap();
+        assert!(!process.is_alive());
+        child.wait().unwrap();
+    }
 
     #[test]
     fn only_the_very_process_counts() {
