@@ -7,7 +7,7 @@ ROADSTEAD = cargo run --quiet --package roadstead-cli --bin roadstead --
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
-demo-password: ## two clusters, the hub, two agents, four calls; sign-in by password and API key
+demo-password: ## two clusters, the hub, two agents, four calls with an API key
 	cargo xtask demo
 
 deps: ## start RabbitMQ, PostgreSQL and Redis

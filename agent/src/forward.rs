@@ -2,20 +2,21 @@
 //!
 //! Only the head of the request is read. Bodies, watches, exec and port-forward are carried as they are, whatever their
 //! encoding; an upgrade is spliced after the API server has said 101 and not before (CVE-2018-1002105 is what happens
-//! otherwise). kube's own client is not used for this: it retries, and it takes no request bodies that are not yet there.
+//! otherwise). kube's own client is not used for this: it retries, and it takes no request bodies that are not yet there. What
+//! is only read goes by [`crate::connections`].
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     TRANSFER_ENCODING, UPGRADE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -31,6 +32,7 @@ use roadstead_tunnel::exchange::serve::{self, RequestBody};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, Service, ServiceExt as _};
 
+use crate::connections::{Read, Reads};
 use crate::core::Identity;
 use crate::kubernetes::Reach;
 use crate::kubernetes::vetted::{Even, Resolver};
@@ -39,6 +41,9 @@ use crate::kubernetes::vetted::{Even, Resolver};
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Idle connections to the API server that are kept: bursts of kubectl and dashboards come back within seconds.
 const IDLE_CONNECTIONS: usize = 64;
+/// What the kernel keeps of an answer that nobody drains, where the API server is near: left to itself it takes megabytes for
+/// each, and a thousand readers that stop take every other connection of the machine its memory.
+const RECEIVE_BUFFER: usize = 256 * 1024;
 /// How long they are kept: below the 90 s after which common balancers drop them without a word.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// The hub checked the size of the head already; this bounds what a broken hub could do.
@@ -49,13 +54,15 @@ const SPLICE_BUFFER: usize = 16 * 1024;
 /// Headers of the hop between hub and agent, and those that only the agent sets.
 const DROPPED: [HeaderName; 5] = [AUTHORIZATION, COOKIE, HOST, HeaderName::from_static("x-api-key"), TRANSFER_ENCODING];
 
-pub(crate) type AnswerBody = BoxBody<Bytes, hyper::Error>;
-type Sender<B = RequestBody> = BoxCloneSyncService<Request<B>, Response<Incoming>, BoxError>;
+pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
+type Sender<B = RequestBody, A = Incoming> = BoxCloneSyncService<Request<B>, Response<A>, BoxError>;
 
 /// The way to the API server with the agent's own credential: no retries, no limits on silence, bodies as they come.
 #[derive(Clone)]
 pub(crate) struct Forwarder {
     sender: Sender,
+    /// For requests without a body that change nothing.
+    reader: Sender<Empty<Bytes>, Read>,
     reach: Reach,
 }
 
@@ -68,7 +75,7 @@ impl std::fmt::Debug for Forwarder {
 impl Forwarder {
     /// From the configuration that kube's client is made of too.
     pub(crate) fn new(config: &Config, reach: &Reach) -> kube::Result<Self> {
-        Ok(Self { sender: Self::service(config, reach)?, reach: reach.clone() })
+        Ok(Self { sender: Self::service(config, reach)?, reader: Self::reader(config, reach)?, reach: reach.clone() })
     }
 
     /// What sends requests with bodies of some kind.
@@ -78,31 +85,40 @@ impl Forwarder {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        let vetted = reach.policy.is_some();
-        let mut tcp = HttpConnector::new_with_resolver(Resolver(reach.policy.clone()));
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(sockets::KEEPALIVE_AFTER));
-        tcp.set_keepalive_interval(Some(sockets::KEEPALIVE_EVERY));
-        tcp.set_keepalive_retries(Some(sockets::KEEPALIVE_PROBES));
-        tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+        let tcp = tcp(reach);
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .pool_idle_timeout(IDLE_LIMIT)
             .http1_max_buf_size(BUFFER_MAX)
             .pool_timer(hyper_util::rt::TokioTimer::new());
-        if let Some(proxy) = config.proxy_url.as_ref().filter(|proxy| proxy.scheme_str() == Some("http")) {
-            let tunnelled = Tunnel::new(proxy.clone(), tcp);
-            layered(config, builder.build(config.rustls_https_connector_with_connector(tunnelled)?))
+        let base = config.base_uri_layer();
+        if let Some(proxy) = proxy(config) {
+            let tunnelled = Tunnel::new(proxy, tcp);
+            let client = builder.build(config.rustls_https_connector_with_connector(tunnelled)?);
+            layered(config, base.layer(client))
         } else {
             let connector = config.rustls_https_connector_with_connector(tcp)?;
-            layered(config, builder.build(Even::new(connector, vetted)))
+            let client = builder.build(Even::new(connector, reach.policy.is_some()));
+            layered(config, base.layer(client))
         }
     }
 
+    /// What reads.
+    fn reader(config: &Config, reach: &Reach) -> kube::Result<Sender<Empty<Bytes>, Read>> {
+        let (server, tcp) = (&config.cluster_url, tcp(reach));
+        let reads = if let Some(proxy) = proxy(config) {
+            let connector = config.rustls_https_connector_with_connector(Tunnel::new(proxy, tcp))?;
+            Reads::new(server, connector, IDLE_CONNECTIONS, IDLE_LIMIT)
+        } else {
+            let connector = config.rustls_https_connector_with_connector(tcp)?;
+            Reads::new(server, Even::new(connector, reach.policy.is_some()), IDLE_CONNECTIONS, IDLE_LIMIT)
+        };
+        layered(config, reads)
+    }
+
     /// Sends, when its turn has come; the API server must begin to answer within the limit.
-    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, Unsent> {
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<AnswerBody>, Unsent> {
         let Reach { pace, limit, .. } = &self.reach;
         if let Some(pace) = pace
             && !pace.turn(limit.unwrap_or(CONNECT_LIMIT)).await
@@ -110,13 +126,40 @@ impl Forwarder {
             return Err(Unsent::Busy);
         }
         let upgrade = request.headers().contains_key(UPGRADE);
-        let answer = self.sender.clone().oneshot(request);
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream();
+        let answer = async {
+            if reads && !upgrade {
+                let answer = self.reader.clone().oneshot(request.map(|_| Empty::new())).await?;
+                return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
+            }
+            let answer = self.sender.clone().oneshot(request).await?;
+            Ok::<_, BoxError>(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
+        };
         match limit.filter(|_| !upgrade) {
             Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Unsent::Late)?,
             None => answer.await,
         }
         .map_err(Unsent::Failed)
     }
+}
+
+/// Dials the API server, or its proxy.
+fn tcp(reach: &Reach) -> HttpConnector<Resolver> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver(reach.policy.clone()));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(sockets::KEEPALIVE_AFTER));
+    tcp.set_keepalive_interval(Some(sockets::KEEPALIVE_EVERY));
+    tcp.set_keepalive_retries(Some(sockets::KEEPALIVE_PROBES));
+    tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+    if reach.policy.is_none() {
+        tcp.set_recv_buffer_size(Some(RECEIVE_BUFFER));
+    }
+    tcp
+}
+
+fn proxy(config: &Config) -> Option<Uri> {
+    config.proxy_url.clone().filter(|proxy| proxy.scheme_str() == Some("http"))
 }
 
 /// Why there is no answer of the API server.
@@ -129,18 +172,18 @@ enum Unsent {
     Failed(BoxError),
 }
 
-fn layered<S, B>(config: &Config, client: S) -> kube::Result<Sender<B>>
+fn layered<S, B, A>(config: &Config, client: S) -> kube::Result<Sender<B, A>>
 where
     B: hyper::body::Body + Send + 'static,
-    S: Service<Request<B>, Response = Response<Incoming>> + Clone + Send + Sync + 'static,
+    A: 'static,
+    S: Service<Request<B>, Response = Response<A>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
     let client = config.extra_headers_layer()?.layer(client.map_err(Into::<BoxError>::into));
-    let base = config.base_uri_layer();
     Ok(match config.auth_layer()? {
-        Some(auth) => BoxCloneSyncService::new(base.layer(auth.layer(client))),
-        None => BoxCloneSyncService::new(base.layer(client)),
+        Some(auth) => BoxCloneSyncService::new(auth.layer(client)),
+        None => BoxCloneSyncService::new(client),
     })
 }
 
@@ -235,7 +278,7 @@ async fn exchange(mut request: Request<RequestBody>, person: &Person, forwarder:
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         if upgrade {
             // Whoever sends this on takes the connection out of it.
-            return answer.map(|_| Full::default().map_err(|never: Infallible| match never {}).boxed());
+            return answer.map(|_| Full::default().map_err(|never: Infallible| match never {}).boxed_unsync());
         }
         let what = "the API server switched protocols without being asked";
         return status(StatusCode::BAD_GATEWAY, "InternalError", "agent_error", what);
@@ -243,7 +286,7 @@ async fn exchange(mut request: Request<RequestBody>, person: &Person, forwarder:
     for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive")] {
         answer.headers_mut().remove(name);
     }
-    answer.map(BodyExt::boxed)
+    answer
 }
 
 async fn splice(mut hub: Joined, cluster: hyper::upgrade::OnUpgrade) {
@@ -299,7 +342,7 @@ pub(crate) fn status(code: StatusCode, reason: &str, ours: &str, message: &str) 
         "details": { "causes": [{ "reason": ours, "message": message, "field": "roadstead" }] },
         "code": code.as_u16(),
     });
-    let body = Full::new(Bytes::from(body.to_string())).map_err(|never: Infallible| match never {}).boxed();
+    let body = Full::new(Bytes::from(body.to_string())).map_err(|never: Infallible| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

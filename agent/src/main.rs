@@ -98,6 +98,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(given: &Given) -> anyhow::Result<ExitCode> {
+    roadstead_runtime::crash::leave_nothing_behind();
     let settings = given.settings()?;
     let _guard = roadstead_telemetry::init(&Options {
         level: settings.logging.level,

@@ -94,7 +94,7 @@ fn cluster() -> ClusterFacts {
 fn decisions(criterion: &mut Criterion) {
     let policy = Policy::compile(rules());
     let (cluster, nobody) = (cluster(), BTreeSet::new());
-    let object = Object { verb: "create", kind: "deployments.apps", place: Place::Namespace("team-7-web") };
+    let object = Object { verb: "create", kind: "deployments.apps", also: None, place: Place::Namespace("team-7-web") };
     let asked = Asked::object(Action::OperationsWrite, &cluster, object);
     let mut group = criterion.benchmark_group("decision at 10,000 rules");
     for (name, username) in [("ten rules of its own", "user-500"), ("as many as travel", "user-0")] {

@@ -96,6 +96,8 @@ pub async fn follow(api: &Api, operation: &str) -> Result<String> {
 /// What became of one change.
 #[derive(Debug, Clone)]
 pub struct Sample {
+    /// From the first request of all to this one.
+    pub sent: Duration,
     /// From the request to its answer.
     pub answered: Duration,
     /// From the request to its end.
@@ -145,7 +147,7 @@ pub async fn pour(api: &Api, pour: &Pour) -> Result<Vec<Sample>> {
                 other => other,
             };
             let state = state.map_err(|fault| format!("{cluster}: {fault:#}"));
-            watched.then(|| Sample { answered, ended: sent.elapsed(), state })
+            watched.then(|| Sample { sent: sent - began, answered, ended: sent.elapsed(), state })
         });
         number += 1;
         while let Some(done) = tasks.try_join_next() {

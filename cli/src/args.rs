@@ -141,6 +141,12 @@ pub enum Command {
         #[command(subcommand)]
         command: operations::OpsCommand,
     },
+    /// What is not as operations left it
+    Drift {
+        /// What to do.
+        #[command(subcommand)]
+        command: operations::DriftCommand,
+    },
     /// One change to many clusters, in waves
     Rollout {
         /// What to do with them.
@@ -158,6 +164,15 @@ pub enum Command {
     Probe {
         /// What to ask.
         url: String,
+        /// PEM file of whoever issued the certificate of what is asked, trusted instead of the system's authorities
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+        /// PEM file of the certificate to show
+        #[arg(long, value_name = "FILE", requires = "key_file")]
+        cert_file: Option<PathBuf>,
+        /// PEM file of its private key
+        #[arg(long, value_name = "FILE", requires = "cert_file")]
+        key_file: Option<PathBuf>,
     },
     /// Print a completion script for your shell
     Completion {

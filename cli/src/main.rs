@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use roadstead_cli::args::{Cli, Command};
-use roadstead_cli::client::{self, Ended, Output};
+use roadstead_cli::client::{self, Ended, Output, plain};
 use roadstead_cli::{hub, up};
 use roadstead_runtime::config::ConfigErrors;
 
@@ -19,11 +19,12 @@ async fn main() -> ExitCode {
         Err(fault) => {
             if let Some(ended) = fault.downcast_ref::<Ended>() {
                 if !ended.said.is_empty() {
-                    eprintln!("{}", ended.said);
+                    eprintln!("{}", plain(&ended.said));
                 }
                 return ExitCode::from(ended.code);
             }
-            eprintln!("error: {fault:#}");
+            // What went wrong may be told in words of a hub or of a cluster.
+            eprintln!("error: {}", plain(&format!("{fault:#}")));
             if fault.is::<ConfigErrors>() { ExitCode::from(ConfigErrors::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
@@ -76,9 +77,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Helm { command } => client::helm(&command, format).await,
         Command::Rollback(args) => client::rollback(&args, format).await,
         Command::Ops { command } => client::ops(&command, format).await,
+        Command::Drift { command } => client::drift(&command, format).await,
         Command::Rollout { command } => client::rollout(&command, format).await,
         Command::KubeCredential(args) => client::kube_credential(&args).await,
-        Command::Probe { url } => client::probe(&url).await,
+        Command::Probe { url, ca_file, cert_file, key_file } => {
+            client::probe(&url, ca_file.as_deref(), cert_file.as_deref(), key_file.as_deref()).await
+        }
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "roadstead", &mut std::io::stdout());
             Ok(())

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
 use roadstead_tunnel::frame::{Frame, MESSAGE_FILL};
-use roadstead_tunnel::machine::limits::{BACKLOG_MAX, NOTICES_MAX, SESSION_WINDOW};
+use roadstead_tunnel::machine::limits::{BACKLOG_MAX, NOTICES_MAX, SESSION_WINDOW, STREAM_SHARE};
 use roadstead_tunnel::machine::{Event, Machine, Role};
 use roadstead_tunnel::{Class, Code, StreamId};
 
@@ -109,7 +109,7 @@ fuzz_target!(|data: &[u8]| {
             assert!(notices <= NOTICES_MAX * 2 + 4);
             return;
         }
-        assert!(machine.buffered() <= SESSION_WINDOW);
+        assert!(machine.buffered() <= SESSION_WINDOW + STREAM_SHARE * machine.open_streams() as u32);
         assert!(machine.open_streams() <= 2 * STREAMS + LINGERING);
     }
 });

@@ -4,7 +4,10 @@
 use libfuzzer_sys::fuzz_target;
 use roadstead_auth::token::{self, Kind};
 use roadstead_auth::totp::TotpSecret;
+use roadstead_contracts::message::CredentialProof;
 
+const NOW: i64 = 1_800_000_000;
+const SECRET: &[u8] = b"12345678901234567890";
 const KINDS: [Kind; 4] = [Kind::ApiKey, Kind::Join, Kind::Refresh, Kind::PasswordReset];
 
 fuzz_target!(|data: &[u8]| {
@@ -18,11 +21,17 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     assert!(read <= 1, "a token is of two kinds");
-    let _ = token::api_key_proof(text);
-    let secret = TotpSecret::from_bytes(&[7; 20]).or_else(|| TotpSecret::from_bytes(&[7; 32]));
-    if let Some(secret) = secret
-        && let Some(step) = secret.accept(text, 1_800_000_000, 0)
+    if let Some(CredentialProof::ApiKey { digest, .. } | CredentialProof::LegacyApiKey { digest }) =
+        token::api_key_proof(text)
     {
-        assert_eq!(secret.accept(text, 1_800_000_000, step), None, "a code counts twice");
+        assert!(digest.len() == 64 && (3..=128).contains(&text.len()) && text.is_ascii());
+    }
+    // A code of the secret that the seeds know, and of one that the input brings along.
+    for bytes in [SECRET, data.get(..20).unwrap_or(SECRET)] {
+        let Some(secret) = TotpSecret::from_bytes(bytes) else { continue };
+        if let Some(step) = secret.accept(text, NOW, 0) {
+            assert_eq!(secret.code(step), text, "there is another spelling");
+            assert_eq!(secret.accept(text, NOW, step), None, "a code counts twice");
+        }
     }
 });

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::test;
+use crate::rig::Rig;
+use crate::{run as command, test};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -17,6 +18,18 @@ enum Work {
     Operations(Operations),
     /// A watch through the hub: every event once, in order
     Watch(Watch),
+    /// The network falls apart between three brokers: what was confirmed comes out
+    Partitions(Partitions),
+}
+
+#[derive(Args)]
+struct Partitions {
+    /// So many runs, over every shape and length of a partition
+    #[arg(long, default_value_t = 14)]
+    runs: u64,
+    /// Seconds of one run
+    #[arg(long, default_value_t = 180)]
+    seconds: u64,
 }
 
 #[derive(Args)]
@@ -37,6 +50,9 @@ struct Operations {
     /// So many of the named points, drawn by lot, instead of all
     #[arg(long)]
     points: Option<usize>,
+    /// A named point alone, as `runtime::kill` calls it; several may be given
+    #[arg(long)]
+    point: Vec<String>,
     /// So many of the places at which the agent's WebSocket can be cut, drawn by lot, instead of all
     #[arg(long)]
     cuts: Option<usize>,
@@ -83,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             let seconds = ("ROADSTEAD_TEST_WATCH_SECONDS", (watch.minutes * 60).to_string());
             return test::run(&test::Arguments::mesh("kubernetes::long_watch", vec![seconds]));
         }
+        Work::Partitions(partitions) => return apart(partitions),
     };
     let mut environment = vec![
         ("ROADSTEAD_CAMPAIGN_OPERATIONS", wanted.operations.to_string()),
@@ -90,6 +107,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ("ROADSTEAD_CAMPAIGN_RACES", wanted.races.to_string()),
     ];
     environment.extend(wanted.points.map(|points| ("ROADSTEAD_CAMPAIGN_POINTS", points.to_string())));
+    if !wanted.point.is_empty() {
+        environment.push(("ROADSTEAD_CAMPAIGN_POINT", wanted.point.join(",")));
+    }
     environment.extend(wanted.cuts.map(|cuts| ("ROADSTEAD_CAMPAIGN_CUTS", cuts.to_string())));
     environment.extend(wanted.seed.map(|seed| ("ROADSTEAD_CAMPAIGN_SEED", seed.to_string())));
     let name = |scenario: Scenario| scenario.to_possible_value().map(|value| value.get_name().to_owned());
@@ -100,4 +120,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(Layout::Mesh) => "operations::campaign::campaign_over_a_mesh",
     };
     test::run(&test::Arguments::mesh(filter, environment))
+}
+
+/// Its brokers are its own: nothing else is started.
+fn apart(partitions: &Partitions) -> Result<()> {
+    let rig = Rig::new("partitions")?;
+    let mut tests = command::cargo(&["test", "--package", "roadstead-bus", "--test", "it", "--"]);
+    tests.args(["--include-ignored", "--nocapture", "partition::f04_a_network_that_falls_apart_between_brokers"]);
+    tests.env("ROADSTEAD_TEST_PARTITION_RUNS", partitions.runs.to_string());
+    tests.env("ROADSTEAD_TEST_PARTITION_SECONDS", partitions.seconds.to_string());
+    command::visible(tests.env("ROADSTEAD_TEST_FOLDER", rig.folder()))
 }

@@ -75,7 +75,7 @@ fn document() -> Result<()> {
     )
 }
 
-/// Licences, bans and sources. Advisories need the network's database each time and are left to a nightly job.
+/// Licences, bans and sources. Advisories need a database from the network each time: `cargo deny check advisories`, by hand.
 fn deny() -> Result<()> {
     if !cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success()) {
         eprintln!("installing cargo-deny, once");

@@ -1,4 +1,4 @@
-//! `deps`: dependencies point one way, and each library has one owner (DESIGN, "Depends on what").
+//! `deps`: dependencies point one way, and each library has one owner (`ARCHITECTURE.md`, "The parts").
 
 use std::collections::BTreeSet;
 use std::fs;

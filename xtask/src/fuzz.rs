@@ -10,7 +10,19 @@ use clap::Args;
 use crate::repository::root;
 use crate::run;
 
-const TARGETS: [&str; 7] = ["frame", "hostile", "pair", "tokens", "signed", "stored", "headers"];
+const TARGETS: [&str; 11] = [
+    "frame",
+    "hostile",
+    "pair",
+    "websocket",
+    "tokens",
+    "signed",
+    "stored",
+    "headers",
+    "kubernetes",
+    "connection",
+    "passkeys",
+];
 
 /// What `cargo fuzz` passes too, as far as a stable compiler takes it: counters at each edge, and comparisons.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -60,6 +72,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 .arg(format!("-artifact_prefix={}/", artifacts.display()))
                 .args(["-max_len=4096", "-timeout=10", "-rss_limit_mb=1024", "-print_final_stats=1", "-verbosity=1"])
                 .arg(corpus);
+            // Inputs that pass the first checks; what is found beside them goes to the corpus.
+            let seeds = crate_folder.join("seeds").join(target);
+            if seeds.exists() {
+                command.arg(seeds);
+            }
         }
         println!("=== {target}");
         run::visible(&mut command)?;
@@ -71,4 +88,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn host() -> Result<String> {
     let said = run::captured(Command::new("rustc").arg("-vV"))?;
     said.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc names no host")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_is_run_and_every_seed_has_one() {
+        let manifest = fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+        let mut built: Vec<&str> = manifest
+            .split("[[bin]]")
+            .skip(1)
+            .filter_map(|bin| bin.split("name = \"").nth(1)?.split('"').next())
+            .collect();
+        let mut run = TARGETS.to_vec();
+        built.sort_unstable();
+        run.sort_unstable();
+        assert_eq!(built, run);
+        for folder in fs::read_dir(root().join("fuzz/seeds")).unwrap() {
+            let name = folder.unwrap().file_name();
+            assert!(name.to_str().is_some_and(|name| TARGETS.contains(&name)), "{name:?}");
+        }
+    }
 }

@@ -12,13 +12,32 @@ use serde_json::Value;
 use crate::repository::root;
 use crate::run::{cargo, visible};
 
-/// Packages and files whose every line decides something.
-const SCOPE: [(&str, &str); 5] = [
-    ("roadstead-auth", "shared/auth/src/**"),
-    ("roadstead-policy", "shared/policy/src/**"),
-    ("roadstead-seal", "shared/seal/src/**"),
-    ("roadstead-contracts", "shared/contracts/src/audit/text.rs"),
-    ("roadstead-runtime", "shared/runtime/src/secret.rs"),
+/// Files of one package whose every line decides something, and the packages whose tests hold them to it.
+struct Part {
+    package: &'static str,
+    files: &'static [&'static str],
+    tests: &'static [&'static str],
+}
+
+const SCOPE: [Part; 6] = [
+    Part { package: "roadstead-policy", files: &["shared/policy/src/**"], tests: &["roadstead-policy"] },
+    // What rules, roles and scopes mean, and what must not be shown of an audit record.
+    Part {
+        package: "roadstead-contracts",
+        files: &[
+            "shared/contracts/src/policy.rs",
+            "shared/contracts/src/policy/**",
+            "shared/contracts/src/identity.rs",
+            "shared/contracts/src/scope.rs",
+            "shared/contracts/src/audit/text.rs",
+        ],
+        tests: &["roadstead-contracts", "roadstead-policy"],
+    },
+    Part { package: "roadstead-seal", files: &["shared/seal/src/**"], tests: &["roadstead-seal"] },
+    Part { package: "roadstead-runtime", files: &["shared/runtime/src/secret.rs"], tests: &["roadstead-runtime"] },
+    // Values of Secrets in what a change would do.
+    Part { package: "roadstead-manifest", files: &["shared/manifest/src/diff.rs"], tests: &["roadstead-manifest"] },
+    Part { package: "roadstead-auth", files: &["shared/auth/src/**"], tests: &["roadstead-auth"] },
 ];
 /// Least share that must be caught, in percent.
 const GOAL: f64 = 90.0;
@@ -81,16 +100,11 @@ impl Tally {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     install()?;
     let (mut all, mut ran) = (Tally::default(), false);
-    for (package, files) in SCOPE {
-        let chosen = arguments.package.as_deref().is_none_or(|wanted| wanted == package);
-        let folder = files.split("/src/").next().unwrap_or(files);
-        let holds_file = arguments.file.as_deref().is_none_or(|file| file.starts_with(folder));
-        if !chosen || !holds_file || !root().join(folder).exists() {
-            continue;
-        }
+    for part in &SCOPE {
+        let Some(files) = chosen(part, arguments) else { continue };
         ran = true;
-        let tally = one(package, arguments.file.as_deref().unwrap_or(files), arguments.shard.as_deref())?;
-        println!("{package}: {}", line(&tally));
+        let tally = one(part, &files, arguments.shard.as_deref())?;
+        println!("{}: {}", part.package, line(&tally));
         all.add(tally);
     }
     if !ran {
@@ -106,6 +120,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The files of a part that were asked for.
+fn chosen<'a>(part: &Part, arguments: &'a Arguments) -> Option<Vec<&'a str>> {
+    if arguments.package.as_deref().is_some_and(|wanted| wanted != part.package) {
+        return None;
+    }
+    let Some(file) = arguments.file.as_deref() else { return Some(part.files.to_vec()) };
+    let holds =
+        |known: &&str| *known == file || known.strip_suffix("**").is_some_and(|folder| file.starts_with(folder));
+    part.files.iter().any(holds).then(|| vec![file])
+}
+
 fn line(tally: &Tally) -> String {
     let Tally { caught, missed, unviable, timed_out } = tally;
     let missed = missed.len();
@@ -115,11 +140,17 @@ fn line(tally: &Tally) -> String {
     )
 }
 
-fn one(package: &str, files: &str, shard: Option<&str>) -> Result<Tally> {
-    let output = root().join("target/mutants").join(package);
+fn one(part: &Part, files: &[&str], shard: Option<&str>) -> Result<Tally> {
+    let output = root().join("target/mutants").join(part.package);
     fs::create_dir_all(&output).with_context(|| format!("failed to make {}", output.display()))?;
-    let mut command = cargo(&["mutants", "--package", package, "--file", files, "--no-shuffle", "--colors", "never"]);
-    command.arg("--output").arg(&output).args(["--test-package", package]);
+    let mut command = cargo(&["mutants", "--package", part.package, "--no-shuffle", "--colors", "never"]);
+    for file in files {
+        command.args(["--file", file]);
+    }
+    for package in part.tests {
+        command.args(["--test-package", package]);
+    }
+    command.arg("--output").arg(&output);
     if let Some(shard) = shard {
         command.args(["--shard", shard]);
     }
@@ -148,6 +179,26 @@ fn install() -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_chosen_by_package_or_file() {
+        let of = |package: Option<&str>, file: Option<&str>| {
+            let arguments =
+                Arguments { package: package.map(str::to_owned), file: file.map(str::to_owned), shard: None };
+            let parts = SCOPE.iter().filter(|part| chosen(part, &arguments).is_some());
+            parts.map(|part| part.package).collect::<Vec<_>>()
+        };
+        assert_eq!(of(None, None).len(), SCOPE.len());
+        assert_eq!(of(Some("roadstead-seal"), None), ["roadstead-seal"]);
+        assert_eq!(of(None, Some("shared/policy/src/decide.rs")), ["roadstead-policy"]);
+        assert_eq!(of(None, Some("shared/contracts/src/scope.rs")), ["roadstead-contracts"]);
+        assert!(of(None, Some("shared/contracts/src/error.rs")).is_empty());
+        for part in &SCOPE {
+            for file in part.files {
+                assert!(root().join(file.trim_end_matches("**")).exists(), "{file}");
+            }
+        }
+    }
 
     #[test]
     fn outcomes_are_counted() {

@@ -119,6 +119,12 @@ impl Core {
         self
     }
 
+    /// A session of a hosted agent begins, with this epoch. Others may have hosted it before: what they did its ledger does
+    /// not know. Writes a file.
+    pub fn attend(&self, epoch: i64) {
+        self.operations.attend(epoch, self.clock.now());
+    }
+
     /// The cluster.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster

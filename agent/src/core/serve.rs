@@ -1,5 +1,6 @@
 //! One session: notices, heartbeats, streams.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use roadstead_contracts::message::ClusterFacts;
 use roadstead_contracts::operation::RUN_OPERATION;
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::{CloseReason, Code, Event, Incoming, Session, Stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::{Core, verbs};
@@ -59,6 +60,8 @@ pub(super) struct Server {
     runs: Arc<Semaphore>,
     /// Time between heartbeats, once the hub has said hello.
     every: Option<Duration>,
+    /// The last report of drift that the hub has.
+    drift_taken: watch::Sender<u64>,
 }
 
 /// What a look at the cluster gives back: the watcher goes along, because only one look happens at a time.
@@ -82,19 +85,24 @@ impl Server {
             exchanges: Arc::new(Semaphore::new(EXCHANGES_MAX)),
             runs: Arc::new(Semaphore::new(RUNS_MAX)),
             every: None,
+            drift_taken: watch::Sender::new(0),
         }
     }
 
     pub(super) async fn run(mut self, mut incoming: Incoming) -> Result<Ended> {
         let mut watcher = Some(Watcher::new(self.core.cluster.clone()));
         let mut look: Option<Look> = None;
-        let mut next_at = Instant::now() + WELCOME_LIMIT;
         let stopping = self.tasks.stopping();
+        // Made once: the loop goes round for each stream.
+        let mut stopped = pin!(stopping.cancelled());
+        let mut next = pin!(tokio::time::sleep(WELCOME_LIMIT));
         let mut leave_at = None;
+        let mut leave_look = pin!(tokio::time::sleep(LEAVE_LOOK));
         loop {
             tokio::select! {
-                () = stopping.cancelled(), if leave_at.is_none() => leave_at = Some(Instant::now() + LEAVE_LIMIT),
-                () = tokio::time::sleep(LEAVE_LOOK), if leave_at.is_some() => {
+                () = &mut stopped, if leave_at.is_none() => leave_at = Some(Instant::now() + LEAVE_LIMIT),
+                () = &mut leave_look, if leave_at.is_some() => {
+                    leave_look.as_mut().reset(Instant::now() + LEAVE_LOOK);
                     let late = leave_at.is_some_and(|at| at <= Instant::now());
                     if late || self.session.open_streams() == 0 {
                         self.session.restart("the agent stops");
@@ -103,14 +111,15 @@ impl Server {
                 }
                 event = incoming.next() => match event {
                     None => return Ok(Ended::Closed(self.session.closed().await)),
-                    Some(Event::Stream { head, stream }) => self.work(&head, stream),
+                    Some(Event::Stream { head, stream }) => self.work(&head, stream, leave_at.is_some()),
                     Some(Event::Notice(bytes)) => {
                         let welcomed = self.every.is_some();
                         if let Some(ended) = self.notice(&bytes) {
                             return Ok(ended);
                         }
                         if !welcomed && self.every.is_some() {
-                            next_at = Instant::now();
+                            self.watch_drift();
+                            next.as_mut().reset(Instant::now());
                         }
                     }
                 },
@@ -124,12 +133,12 @@ impl Server {
                     watcher = Some(back);
                     self.heartbeat(facts);
                 }
-                () = tokio::time::sleep_until(next_at) => {
+                () = &mut next => {
                     let Some(every) = self.every else {
                         self.session.close("no welcome");
                         return Ok(Ended::Closed(CloseReason::Silent));
                     };
-                    next_at = Instant::now() + every;
+                    next.as_mut().reset(Instant::now() + every);
                     // One look at a time: a slow one delays the next heartbeat, never the streams.
                     if let Some(mut watcher) = watcher.take() {
                         look = Some(Box::pin(async move {
@@ -166,12 +175,24 @@ impl Server {
                 self.session.close("revoked");
                 Some(Ended::Revoked)
             }
-            Ok(Notice::Heartbeat { .. }) => None,
+            Ok(Notice::DriftTaken { revision }) => {
+                self.drift_taken.send_replace(revision);
+                None
+            }
+            Ok(Notice::Heartbeat { .. } | Notice::Drift(_)) => None,
             Err(error) => {
                 // A later hub may say more than this agent knows.
                 tracing::debug!("a notice was not understood: {error}");
                 None
             }
+        }
+    }
+
+    /// Tells the hub what has drifted, for as long as the session lasts.
+    fn watch_drift(&self) {
+        if let Some(drift) = self.core.operations.drift() {
+            let watching = crate::drift::watch(drift, self.session.clone(), self.drift_taken.subscribe());
+            self.tasks.spawn("drift", watching);
         }
     }
 
@@ -193,7 +214,8 @@ impl Server {
     }
 
     /// Starts work on a stream, if there is room.
-    fn work(&self, head: &[u8], stream: Stream) {
+    /// Does what a stream asks for. `leaving`: nothing new is begun, the hub asks the next agent.
+    fn work(&self, head: &[u8], stream: Stream, leaving: bool) {
         let Ok(head) = serde_json::from_slice::<StreamHead>(head) else {
             tracing::warn!("a stream's head was not understood");
             return stream.reset(UNKNOWN);
@@ -207,7 +229,7 @@ impl Server {
         let (core, verifier, cluster_id) = (Arc::clone(&self.core), Arc::clone(&self.verifier), self.cluster_id);
         let tasks = self.tasks.clone();
         self.tasks.spawn("agent-stream", async move {
-            let busy = permit.is_none();
+            let busy = leaving || permit.is_none();
             let asked = verbs::Asked { core: &core, verifier: &verifier, cluster_id, tasks: &tasks, busy };
             if let Err(error) = verbs::answer(&asked, &head, stream).await {
                 tracing::debug!("a stream ended early: {error}");

@@ -59,9 +59,11 @@ pub(super) async fn answer(asked: &Asked<'_>, head: &StreamHead, stream: Stream)
         // Goes on as long as the operation does, and bounds itself.
         let mut stream = stream;
         let Asked { core, verifier, cluster_id, tasks, .. } = *asked;
-        return core.operations.run(&mut stream, verifier, cluster_id, &core.clock, tasks).instrument(span).await;
+        let run = core.operations.run(&mut stream, verifier, cluster_id, &core.clock, tasks);
+        return Box::pin(run).instrument(span).await;
     }
-    async {
+    // Apart, as the run above: every exchange with the API server would be as large.
+    Box::pin(async {
         let limit = Duration::from_millis(u64::from(head.deadline_milliseconds)).min(DEADLINE_MAX);
         let mut stream = stream;
         let done = tokio::time::timeout(limit, run(asked, &verb, head, &mut stream)).await;
@@ -71,7 +73,7 @@ pub(super) async fn answer(asked: &Asked<'_>, head: &StreamHead, stream: Stream)
         };
         stream.write_all(&body).await?;
         stream.shutdown().await
-    }
+    })
     .instrument(span)
     .await
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use roadstead_contracts::agent::{FACT_TEXT_MAX, ISSUES_MAX};
 use roadstead_contracts::message::ClusterFacts;
+use roadstead_contracts::percent::escape;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::namespaces::{ListMeta, escape};
+use super::namespaces::ListMeta;
 use super::{Cluster, Failure, PAGE};
 
 /// Rows as `kubectl get nodes` shows them, without the objects: a node is 200 bytes instead of 10,000.

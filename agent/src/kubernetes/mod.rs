@@ -110,7 +110,12 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_LIMIT);
         config.read_timeout = Some(READ_LIMIT);
         // Whoever impersonates in a kubeconfig would be impersonated for every caller: the agent sets these itself.
-        if config.auth_info.impersonate.is_some() || config.auth_info.impersonate_groups.is_some() {
+        let user = &config.auth_info;
+        if user.impersonate.is_some()
+            || user.impersonate_uid.is_some()
+            || user.impersonate_groups.is_some()
+            || user.impersonate_user_extra.is_some()
+        {
             return Err(Error::Cluster(
                 "the kubeconfig impersonates a user; give the agent an account of its own".to_owned(),
             ));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use roadstead_contracts::agent::{NamespaceInfo, NamespaceList, VERB_ANSWER_MAX};
 use roadstead_contracts::names::Namespace;
+use roadstead_contracts::percent::escape;
 use serde::Deserialize;
 
 use super::{Cluster, Failure, PAGE};
@@ -128,17 +129,4 @@ impl From<Item> for NamespaceInfo {
             annotations,
         }
     }
-}
-
-/// Percent-encodes for a query.
-pub(crate) fn escape(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            use std::fmt::Write as _;
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }

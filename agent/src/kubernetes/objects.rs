@@ -1,5 +1,7 @@
 //! Any object of the cluster, by its key, as one person.
 
+mod sightings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +10,14 @@ use http::{Method, Request};
 use kube::Client;
 use kube::core::WatchEvent;
 use roadstead_contracts::operation::{FIELD_MANAGER, ObjectKey};
+use roadstead_contracts::percent::escape;
 use serde_json::{Value, json};
 
 use super::kinds::{Kinds, Resource};
-use super::namespaces::escape;
 use super::{Cluster, Failure};
 use crate::core::Identity;
+
+pub use sightings::{Page, Seen, Sighting};
 
 /// Seconds of one watch: below the silence after which a connection to the API server counts as dead.
 const WATCH_SECONDS: u32 = 25;

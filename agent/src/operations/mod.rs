@@ -2,12 +2,14 @@
 //!
 //! - [`order`]: an order as it comes, and whether the user service signed exactly this one.
 //! - [`ledger`]: what is remembered, so that a repeat is recognised and a killed run goes on at the right object.
+//! - [`continuity`]: whether the ledger knows everything that was ordered.
 //! - [`run`]: one attempt; the work goes on while streams come and go.
 //! - [`work`]: what is done, a verb each. [`ready`] and [`wait`]: when an object is what it should be. [`inventory`]: what
 //!   belongs together, for pruning.
 //!
 //! Nothing is done as the agent itself: every request to the API server impersonates the person of the order.
 
+mod continuity;
 mod inventory;
 mod ledger;
 mod order;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use roadstead_auth::identity::Verifier;
 use roadstead_contracts::ids::{ClusterId, OperationId};
 use roadstead_contracts::operation::{
@@ -32,12 +35,15 @@ use roadstead_runtime::{SharedClock, Tasks, kill};
 use roadstead_tunnel::Stream;
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::drift::Drift;
 use crate::kubernetes::Cluster;
 use crate::kubernetes::kinds::Kinds;
+use continuity::Sessions;
 use ledger::{Folder, Found, Head, Ledger, Record};
 use order::Order;
+pub(crate) use order::hex;
 use run::{About, Progress, Run, say};
-use work::{Job, Plan, Tools};
+use work::{Job, Plan, Remember, Tools};
 
 /// Operations that are worked on at once in one cluster: each holds a body and has a request at the API server.
 const RUNS_MAX: usize = 16;
@@ -56,6 +62,10 @@ pub struct Operations {
     room: Arc<Semaphore>,
     /// The configured `helm`; none = the one on `PATH`.
     helm: Option<PathBuf>,
+    /// What they left, and whether it is still so.
+    drift: Option<Arc<Drift>>,
+    /// Of a hosted agent: whether the folder was there for all of them.
+    sessions: Sessions,
 }
 
 impl Operations {
@@ -69,14 +79,38 @@ impl Operations {
             }),
             None => Err("the agent has no folder for operations; set state.ledger_dir".to_owned()),
         };
+        let kinds = Arc::new(Kinds::default());
+        let drift = folder.as_ref().ok().and_then(|folder| {
+            let opened = Drift::open(folder.drift(), cluster.clone(), Arc::clone(&kinds));
+            opened.map(Arc::new).inspect_err(|error| tracing::warn!("drift is not watched: {error}")).ok()
+        });
         Self {
             folder,
             cluster,
-            kinds: Arc::new(Kinds::default()),
+            kinds,
             runs: Mutex::default(),
             room: Arc::new(Semaphore::new(RUNS_MAX)),
             helm: None,
+            drift,
+            sessions: Sessions::default(),
         }
+    }
+
+    /// A session of a hosted agent begins. When others may have hosted it since this folder was used last, what the folder
+    /// remembers to watch is old, and a repeated order may be one that was begun elsewhere.
+    pub(crate) fn attend(&self, epoch: i64, now: DateTime<Utc>) {
+        let Ok(folder) = &self.folder else { return };
+        if self.sessions.attend(&folder.sessions(), epoch, now)
+            && let Some(drift) = &self.drift
+            && let Err(error) = drift.forget_all()
+        {
+            tracing::warn!("what was watched for drift cannot be forgotten: {error}");
+        }
+    }
+
+    /// What was applied here, and whether it is still so; none without a folder that can be written.
+    pub(crate) fn drift(&self) -> Option<Arc<Drift>> {
+        self.drift.clone()
     }
 
     /// Takes this program for charts.
@@ -152,8 +186,10 @@ impl Operations {
             }
         };
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else { return Err(busy()) };
+        let ordered = &plan.order.head;
+        let begun = ordered.begun || (ordered.sent && self.sessions.may_have_missed(id));
         let opened = tokio::task::spawn_blocking({
-            let (folder, head, begun, fault) = (folder.clone(), plan.head(), plan.order.head.begun, plan.fault.clone());
+            let (folder, head, fault) = (folder.clone(), plan.head(), plan.fault.clone());
             move || start(&folder, &head, begun, fault)
         });
         let Started { ledger, ending, cancelled } = opened.await.map_err(|_| Error::of(Code::Internal))??;
@@ -177,7 +213,8 @@ impl Operations {
         run.cancel.send_replace(cancelled);
         runs.insert(id, Arc::clone(&run));
         drop(runs);
-        let tools = Tools { helm: self.helm.clone(), scratch: folder.scratch(id, epoch) };
+        let remember = self.drift.clone().map(|drift| Arc::new(Remember::new(drift)));
+        let tools = Tools { helm: self.helm.clone(), scratch: folder.scratch(id, epoch), remember };
         let job = Job::new(self.cluster.clone(), Arc::clone(&self.kinds), plan, ledger, Arc::clone(&run), tools, tasks);
         let (operations, worked) = (Arc::clone(self), Arc::clone(&run));
         tasks.spawn("operation", async move {
@@ -207,9 +244,14 @@ impl Operations {
                 if run.progress.borrow().ending.is_some() {
                     return Ok(CancelledRun::Ended);
                 }
-                // On the disk too: a killed agent must not forget it.
-                let kept = tokio::task::spawn_blocking(move || folder.cancel(operation_id, epoch));
-                run.cancel.send_replace(true);
+                let run = Arc::clone(run);
+                let kept = tokio::task::spawn_blocking(move || {
+                    // On the disk first: an agent that is killed after the run wrote what it skips must know why. The run
+                    // stops whatever comes of that, and also when whoever asked does not wait.
+                    let kept = folder.cancel(operation_id, epoch);
+                    run.cancel.send_replace(true);
+                    kept
+                });
                 kept.await.map_err(|_| Error::of(Code::Internal))?.map_err(|error| unkept(&error))?;
                 return Ok(CancelledRun::Stopping);
             }
@@ -265,7 +307,7 @@ struct Started {
 }
 
 /// Opens or begins the ledger of an attempt, and decides what a repeat of it means.
-/// `begun`: the hub says that it was. `fault`: the body cannot be read.
+/// `begun`: it was, or may have been, with another ledger. `fault`: the body cannot be read.
 fn start(folder: &Folder, head: &Head, begun: bool, fault: Option<Error>) -> Result<Started, Error> {
     let (id, epoch, repeatable) = (head.operation_id, head.epoch, head.kind.is_repeatable());
     let mut latest = folder.latest(id).map_err(|error| unkept(&error))?;
@@ -355,3 +397,6 @@ fn unkept(error: &io::Error) -> Error {
         _ => Error::new(Code::StorageUnavailable, "the agent cannot write its folder for operations"),
     }
 }
+
+#[cfg(test)]
+mod tests;

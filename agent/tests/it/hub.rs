@@ -71,10 +71,13 @@ pub fn send(session: &Session, notice: &Notice) {
 
 /// The next heartbeat of an agent.
 pub async fn heartbeat(incoming: &mut Incoming) -> ClusterFacts {
-    let Some(Event::Notice(bytes)) = incoming.next().await else { panic!("no notice") };
-    match serde_json::from_slice(&bytes).unwrap() {
-        Notice::Heartbeat { facts } => facts,
-        other => panic!("{other:?}"),
+    loop {
+        let Some(Event::Notice(bytes)) = incoming.next().await else { panic!("no notice") };
+        match serde_json::from_slice(&bytes).unwrap() {
+            Notice::Heartbeat { facts } => return facts,
+            Notice::Drift(_) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

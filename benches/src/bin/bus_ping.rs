@@ -1,4 +1,4 @@
-//! A question over the bus against a bare lapin ping on the same broker (goal G14: at most 2.5 times; G15: at least
+//! A question over the bus against a bare lapin ping on the same broker (goals: at most 2.5 times, and at least
 //! 0.9 times the rate of a bare lapin request and answer with 64 in flight).
 //!
 //! `ROADSTEAD_TEST_RABBITMQ_URL` names the broker. The answering side is a process of its own. Slices of the contenders

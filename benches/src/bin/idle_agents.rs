@@ -1,4 +1,4 @@
-//! Bytes of hub memory per idle agent (goal G8: at most 8 KB over plain WebSocket).
+//! Bytes of hub memory per idle agent (goal: at most 8 KB over plain WebSocket).
 //!
 //! The hub is `roadstead up` in a process of its own; the agents are in others. Memory is read at some numbers of agents
 //! after a rest, and the slope by least squares is the figure. `--tls` does the same over TLS.

@@ -1,4 +1,4 @@
-//! Our tunnel beside those of others (goals G1 to G7): same backend, same load, rounds in turn.
+//! Our tunnel beside those of others (goals: `benches/README.md`): same backend, same load, rounds in turn.
 //!
 //! Bytes in are bytes out for each: a connection to the hub is a connection to the backend. What the product does besides
 //! (TLS, credentials, policy, limits) is measured by `door`. Programs of others are given by path: README.md says how they are

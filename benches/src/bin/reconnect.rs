@@ -1,4 +1,4 @@
-//! Agents back after `kill -9` of the hub (goal G10: 10,000 within 20 s, none lost, health answered within 250 ms).
+//! Agents back after `kill -9` of the hub (goal: 10,000 within 20 s, none lost, health answered within 250 ms).
 //!
 //! The clock starts when the hub's process is started again. The agents come back as the real one does: exponential
 //! back-off from 1 s to 30 s with full jitter, or when the hub says (`Retry-After`).

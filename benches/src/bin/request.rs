@@ -1,4 +1,4 @@
-//! An authenticated, limited request against the framework's bare handler (goal G16: at least 0.8 times the rate).
+//! An authenticated, limited request against the framework's bare handler (goal: at least 0.8 times the rate).
 //!
 //! Both are servers in processes of their own with the same body and the same number of workers. `full` has everything
 //! that stands before a handler at the front door: the frame (request id, address, path, limits, security headers,

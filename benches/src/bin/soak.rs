@@ -141,10 +141,23 @@ fn report(
     samples: &[Sample],
     readings: &[Reading],
 ) -> Result<()> {
-    println!("| minute | resident MiB | of it own MiB | descriptors | objects applied |\n|---|---|---|---|---|");
-    for reading in readings.iter().step_by(readings.len().div_ceil(LINES).max(1)) {
+    println!(
+        "| minute | resident MiB | of it own MiB | descriptors | objects applied | slowest until the next line, ms: answer | end |\n\
+         |---|---|---|---|---|---|---|"
+    );
+    let lines: Vec<&Reading> = readings.iter().step_by(readings.len().div_ceil(LINES).max(1)).collect();
+    for (number, reading) in lines.iter().enumerate() {
         let Reading { seconds, resident, anonymous, descriptors, applied } = reading;
-        println!("| {:.1} | {resident:.1} | {anonymous:.1} | {descriptors} | {applied} |", seconds / 60.0);
+        let next = lines.get(number + 1).map_or(f64::INFINITY, |next| next.seconds);
+        let slowest = |of: fn(&Sample) -> Duration| {
+            let sent = samples.iter().filter(|sample| (*seconds..next).contains(&sample.sent.as_secs_f64()));
+            sent.map(of).max().unwrap_or_default().as_secs_f64() * 1e3
+        };
+        let (answer, end) = (slowest(|sample| sample.answered), slowest(|sample| sample.ended));
+        println!(
+            "| {:.1} | {resident:.1} | {anonymous:.1} | {descriptors} | {applied} | {answer:.0} | {end:.0} |",
+            seconds / 60.0
+        );
     }
     let (faults, times) = judge(samples);
     let answers: Vec<f64> = samples.iter().map(|sample| sample.answered.as_secs_f64() * 1e3).collect();

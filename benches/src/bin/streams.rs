@@ -15,7 +15,7 @@ use roadstead_benches::product::Product;
 use roadstead_benches::wire::{self, Asking, Way};
 
 /// API keys that share the requests, below each one's burst.
-const KEYS: usize = 16;
+const KEYS: usize = 96;
 /// The largest window of a stream that nobody reads, bytes.
 const WINDOW: f64 = 256.0 * 1024.0;
 /// What a watch may add at p99, milliseconds.

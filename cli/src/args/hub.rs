@@ -195,7 +195,8 @@ pub struct AdminArgs {
 /// Commands that work on the database, without a running hub.
 #[derive(Debug, Clone, Subcommand)]
 pub enum AdminCommand {
-    /// Give an account a new one-time password and the role admin, and end its sessions; makes the account when there is none
+    /// Give an account a new password (shown once; change it) and the role admin, remove its second factors and end its sessions; makes
+    /// the account when there is none
     Recover {
         /// The account.
         #[arg(default_value = "owner")]

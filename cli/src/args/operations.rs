@@ -254,6 +254,14 @@ pub enum OpsCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// Compare what an operation applied with the cluster and correct what differs, as a new operation
+    Sync {
+        /// Id of the operation.
+        id: String,
+        /// Stay until it has ended.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Put back what an operation changed, as a new operation
     Undo {
         /// Id of the operation.
@@ -269,6 +277,16 @@ pub enum OpsCommand {
     Rm {
         /// Id of the operation.
         id: String,
+    },
+}
+
+/// Commands on drift.
+#[derive(Debug, Subcommand)]
+pub enum DriftCommand {
+    /// List objects that were changed or removed since an operation applied them
+    Ls {
+        /// Id, number or name of a cluster; all of them when left out.
+        cluster: Option<String>,
     },
 }
 

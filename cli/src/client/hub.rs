@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::{Method, StatusCode};
+/// A path segment or a query's value made of what a person typed.
+pub(super) use roadstead_contracts::percent::escape as segment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -257,29 +259,9 @@ fn refusal(status: StatusCode, body: &[u8]) -> Refused {
     Refused { status: status.as_u16(), code, detail, request_id }
 }
 
-/// A path segment made of what a person typed.
-pub(super) fn segment(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn segments_cannot_leave_their_place() {
-        assert_eq!(segment("a/../b?x#y"), "a%2F..%2Fb%3Fx%23y");
-        assert_eq!(segment("prod-1"), "prod-1");
-    }
 
     #[test]
     fn error_bodies_become_sentences() {

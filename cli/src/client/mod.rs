@@ -22,15 +22,18 @@ mod sso;
 
 pub use ended::Ended;
 pub use hub::{Hub, Refused};
-pub use output::Output;
+pub use output::{Output, plain};
 pub(crate) use output::{state, table};
 pub use profile::Profile;
+
+use std::path::Path;
 
 use crate::args::access::AccessCommand;
 use crate::args::audit::AuditCommand;
 use crate::args::kube::{CredentialArgs, EnvArgs, GetArgs, KubeconfigArgs, KubectlArgs, SessionsCommand};
 use crate::args::operations::{
-    ApplyArgs, DeleteArgs, DiffArgs, HelmCommand, OpsCommand, RollbackArgs, RolloutCommand, ScaleArgs, WorkloadArgs,
+    ApplyArgs, DeleteArgs, DiffArgs, DriftCommand, HelmCommand, OpsCommand, RollbackArgs, RolloutCommand, ScaleArgs,
+    WorkloadArgs,
 };
 use crate::args::policy::PolicyCommand;
 use crate::args::{AgentsCommand, ApiKeyCommand, ClustersCommand, JoinTokenCommand, LoginArgs, OutputFormat};
@@ -160,12 +163,17 @@ pub async fn ops(command: &OpsCommand, format: OutputFormat) -> anyhow::Result<(
     operations::ops(&mut Hub::remembered()?, command, format).await
 }
 
+/// Runs `drift …`.
+pub async fn drift(command: &DriftCommand, format: OutputFormat) -> anyhow::Result<()> {
+    operations::drift(&mut Hub::remembered()?, command, format).await
+}
+
 /// Runs `rollout …`.
 pub async fn rollout(command: &RolloutCommand, format: OutputFormat) -> anyhow::Result<()> {
     operations::rollout(&mut Hub::remembered()?, command, format).await
 }
 
 /// Runs `probe URL`.
-pub async fn probe(url: &str) -> anyhow::Result<()> {
-    probe::run(url).await
+pub async fn probe(url: &str, ca: Option<&Path>, certificate: Option<&Path>, key: Option<&Path>) -> anyhow::Result<()> {
+    probe::run(url, ca, certificate, key).await
 }

@@ -31,6 +31,11 @@ impl Output {
         write_line(&text)
     }
 
+    /// Prints a value for programs; nothing for people.
+    pub fn data<T: Serialize>(self, value: &T) -> Result<()> {
+        if self.format == OutputFormat::Table { Ok(()) } else { self.print(value, |_| String::new()) }
+    }
+
     /// Prints a sentence for people; nothing for programs.
     pub fn say(self, text: &str) -> Result<()> {
         if self.format == OutputFormat::Table { write_line(text) } else { Ok(()) }
@@ -45,6 +50,17 @@ pub(super) fn write_line(text: &str) -> Result<()> {
     }
 }
 
+/// A text of the hub or of a cluster on a terminal: nothing in it moves the cursor (row K09).
+pub fn plain(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() && character != '\n' { ' ' } else { character }).collect()
+}
+
+/// A cell that holds no line of its own making and moves no cursor (row K09).
+fn in_one_line(cell: Cell) -> Cell {
+    let text = cell.content();
+    if text.contains(char::is_control) { Cell::new(plain(&text).replace('\n', " ")) } else { cell }
+}
+
 /// A table without lines, as kubectl prints them.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
     if rows.is_empty() {
@@ -54,7 +70,7 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
     table.load_style(presets::NOTHING);
     table.set_header(head.iter().map(|text| Cell::new(text).add_attribute(Attribute::Bold)));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.into_iter().map(in_one_line));
     }
     let last = head.len().saturating_sub(1);
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -67,7 +83,9 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<Cell>>) -> String {
 pub(crate) fn state(text: &str) -> Cell {
     let color = match text {
         "connected" | "healthy" | "ok" | "Active" | "yes" | "succeeded" | "approved" => Color::Green,
-        "pending" | "degraded" | "Terminating" | "cancelled" | "halted" | "awaiting_approval" => Color::Yellow,
+        "pending" | "warning" | "degraded" | "Terminating" | "cancelled" | "halted" | "awaiting_approval" => {
+            Color::Yellow
+        }
         "disconnected" | "error" | "broken" | "unhealthy" | "revoked" | "expired" | "failed" | "timed_out"
         | "interrupted" => Color::Red,
         _ => return Cell::new(text),
@@ -110,6 +128,13 @@ pub(super) fn labels(map: &std::collections::BTreeMap<String, String>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regression_k09_no_cell_moves_the_cursor_or_makes_a_row() {
+        let row = |name: &str| vec![Cell::new(name), Cell::new(7)];
+        let text = table(&["NAME", "COUNT"], vec![row("web\u{1b}[2J\nforged   9"), row("db")]);
+        assert!(text.lines().count() == 3 && !text.contains('\u{1b}'), "{text:?}");
+    }
 
     #[test]
     fn ages_read_like_kubectl() {

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::hub::{Hub, Refused, segment};
+use super::plain;
 
 /// How long somebody may take in the browser; the hub forgets a login after the same time.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -151,7 +152,8 @@ pub(super) async fn by_device(hub: &mut Hub, wanted: Option<&str>) -> Result<Val
     let provider = provider(hub, wanted).await?;
     let begun: Begun = hub.exchange(Method::POST, "/api/v1/auth/oidc/device", &json!({ "provider": provider })).await?;
     let address = begun.verification_uri_complete.as_deref().unwrap_or(&begun.verification_uri);
-    eprintln!("on any device open\n\n  {address}\n\nand compare the code {}", begun.user_code);
+    let (address, code) = (plain(address), plain(&begun.user_code));
+    eprintln!("on any device open\n\n  {address}\n\nand compare the code {code}");
     let body = json!({ "provider": provider, "device_code": begun.device_code });
     let ask = async {
         loop {

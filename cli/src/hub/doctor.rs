@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use comfy_table::Cell;
 use reqwest::header::DATE;
+use roadstead_http_kit::mutual::Member;
 use roadstead_runtime::config::{ProcessEnv, Settings};
 use roadstead_runtime::{Clock as _, SystemClock, Tasks};
 use roadstead_store::Migrator;
@@ -25,8 +26,21 @@ struct Finding {
     check: &'static str,
     ok: bool,
     detail: String,
+    /// It works, and could be safer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    warning: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<&'static str>,
+}
+
+impl Finding {
+    fn state(&self) -> &'static str {
+        match (self.ok, self.warning) {
+            (true, true) => "warning",
+            (true, false) => "ok",
+            (false, _) => "broken",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -34,11 +48,15 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn good(&mut self, check: &'static str, detail: impl Into<String>) {
-        self.0.push(Finding { check, ok: true, detail: detail.into(), fix: None });
+        self.0.push(Finding { check, ok: true, detail: detail.into(), warning: false, fix: None });
+    }
+
+    fn warn(&mut self, check: &'static str, detail: impl Into<String>, fix: &'static str) {
+        self.0.push(Finding { check, ok: true, detail: detail.into(), warning: true, fix: Some(fix) });
     }
 
     fn bad(&mut self, check: &'static str, detail: impl Into<String>, fix: &'static str) {
-        self.0.push(Finding { check, ok: false, detail: detail.into(), fix: Some(fix) });
+        self.0.push(Finding { check, ok: false, detail: detail.into(), warning: false, fix: Some(fix) });
     }
 }
 
@@ -65,11 +83,7 @@ fn table(findings: &[Finding]) -> String {
                 Some(fix) => format!("{}; {fix}", finding.detail),
                 None => finding.detail.clone(),
             };
-            vec![
-                Cell::new(finding.check),
-                crate::client::state(if finding.ok { "ok" } else { "broken" }),
-                Cell::new(detail),
-            ]
+            vec![Cell::new(finding.check), crate::client::state(finding.state()), Cell::new(detail)]
         })
         .collect();
     crate::client::table(&["CHECK", "STATE", "DETAIL"], rows)
@@ -186,6 +200,38 @@ async fn look_at_service(service: ServiceName, args: &DoctorArgs, findings: &mut
             Err(fault) => findings.bad("tls", fault.to_string(), "set SSL_KEYFILE and SSL_CERTFILE"),
         }
     }
+    look_at_certificates(&settings, findings);
+}
+
+/// The services' own certificates, and those of the listener for figures: a mesh works without, readable on its way.
+fn look_at_certificates(settings: &Settings, findings: &mut Findings) {
+    let (clock, tasks) = (SystemClock::shared(), Tasks::new());
+    let mesh = "the user service's HTTP is neither encrypted nor closed to other programs of this network";
+    let figures = "figures are shown to every program of this network";
+    let looked = [
+        (
+            "mesh-tls",
+            Member::of_mesh(&settings.mesh, &clock, &tasks),
+            mesh,
+            "set mesh.ca_file, mesh.cert_file and mesh.key_file (docs/security/transport.md)",
+        ),
+        (
+            "metrics-tls",
+            Member::of_figures(&settings.metrics, &clock, &tasks),
+            figures,
+            "set metrics.cert_file, metrics.key_file and metrics.client_ca_file (docs/security/transport.md)",
+        ),
+    ];
+    for (check, member, without, fix) in looked {
+        let bare = check == "metrics-tls" && settings.metrics.client_ca_file.is_none();
+        match member {
+            Ok(Some(_)) if !bare => findings.good(check, "certificates on both sides"),
+            Ok(_) if check == "metrics-tls" && !settings.metrics.enabled => {}
+            Ok(_) => findings.warn(check, without, fix),
+            Err(fault) => findings.bad(check, fault.to_string(), fix),
+        }
+    }
+    tasks.stop();
 }
 
 async fn look_at_database(settings: &Settings, name: &'static str, findings: &mut Findings) {
@@ -243,5 +289,21 @@ mod tests {
         let last = findings.0.last().unwrap();
         assert!(last.check == "tcp" && last.fix.is_some(), "{last:?}");
         assert!(table(&findings.0).contains("tcp"));
+    }
+
+    #[tokio::test]
+    async fn a_mesh_without_certificates_is_warned_and_not_broken() {
+        let load = |name: &str, value: &str| {
+            let env = roadstead_runtime::config::MapEnv::new([("ROADSTEAD_DATA_DIR", "/d"), (name, value)]);
+            Settings::load(roadstead_runtime::config::ServiceRole::Tool, None, &env).unwrap()
+        };
+        let mut findings = Findings::default();
+        look_at_certificates(&load("ROADSTEAD_METRICS_ENABLED", "true"), &mut findings);
+        assert!(findings.0.iter().all(|finding| finding.ok && finding.warning && finding.fix.is_some()));
+        assert_eq!(findings.0.len(), 2);
+        assert!(table(&findings.0).contains("warning"));
+        let mut findings = Findings::default();
+        look_at_certificates(&load("ROADSTEAD_METRICS_ENABLED", "false"), &mut findings);
+        assert_eq!(findings.0.len(), 1, "no figures, nobody sees them");
     }
 }

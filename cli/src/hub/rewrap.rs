@@ -26,12 +26,13 @@ struct Column {
     succeeded: u64,
     failed: u64,
     plain: u64,
+    left: u64,
 }
 
 impl Column {
     fn of(service: &'static str, counts: Rewrapped) -> Self {
-        let Rewrapped { table, column, processed, succeeded, failed, plain } = counts;
-        Self { service, table, column, processed, succeeded, failed, plain }
+        let Rewrapped { table, column, processed, succeeded, failed, plain, left } = counts;
+        Self { service, table, column, processed, succeeded, failed, plain, left }
     }
 }
 
@@ -58,7 +59,7 @@ pub(super) async fn run(
         tokio::time::sleep(ROTATION_PAUSE).await;
     }
     let done = rewrap(settings, service).await?;
-    let failed: u64 = done.columns.iter().map(|column| column.failed + column.plain).sum();
+    let failed: u64 = done.columns.iter().map(|column| column.failed + column.plain + column.left).sum();
     output.print(&done, table)?;
     if failed > 0 {
         bail!("{failed} values are not under master key {}: see the lines above", done.master_key);
@@ -90,11 +91,11 @@ fn table(done: &Done) -> String {
         .columns
         .iter()
         .map(|column| {
-            let figures = [column.processed, column.succeeded, column.failed, column.plain];
+            let figures = [column.processed, column.succeeded, column.failed, column.plain, column.left];
             let names = [column.service.to_owned(), format!("{}.{}", column.table, column.column)];
             names.iter().map(Cell::new).chain(figures.iter().map(Cell::new)).collect()
         })
         .collect();
-    let head = ["SERVICE", "COLUMN", "PROCESSED", "SUCCEEDED", "FAILED", "PLAIN TEXT"];
+    let head = ["SERVICE", "COLUMN", "PROCESSED", "SUCCEEDED", "FAILED", "PLAIN TEXT", "LEFT"];
     format!("{}\n\nnewest master key: {}", crate::client::table(&head, rows), done.master_key)
 }

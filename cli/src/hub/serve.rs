@@ -10,6 +10,7 @@ use crate::wiring::{Process, services};
 /// Runs `serve` until the process is told to stop.
 pub async fn serve(args: &ServeArgs) -> Result<()> {
     roadstead_runtime::install_crypto();
+    roadstead_runtime::crash::leave_nothing_behind();
     let service = args.service;
     let mut settings = Settings::load(service.role(), args.config.clone(), &ProcessEnv)?;
     let logging = roadstead_telemetry::Options::new(&settings.logging, &settings.telemetry, service.as_str());

@@ -29,6 +29,7 @@ const OWN_READY_FILE: &str = "ready.json";
 
 /// Runs `up` until the process is told to stop.
 pub async fn up(args: &UpArgs) -> Result<()> {
+    roadstead_runtime::crash::leave_nothing_behind();
     let folder = match &args.data {
         Some(folder) => folder.clone(),
         None => default_data_folder()?,
@@ -44,7 +45,7 @@ pub async fn up(args: &UpArgs) -> Result<()> {
     let terminal = std::io::stdout().is_terminal();
     let grace = chosen.settings.server.shutdown_grace;
     let clusters = kubeconfig::name_clusters(&args.kubeconfigs)?;
-    let hub = start(chosen.settings, &clusters, &folder).await?;
+    let hub = Box::pin(start(chosen.settings, &clusters, &folder)).await?;
     let first_start = hub.ready().admin.is_some();
     let own_file = folder.path().join(OWN_READY_FILE);
     let file = args.ready_file.clone().or_else(|| (first_start && !terminal).then_some(own_file));

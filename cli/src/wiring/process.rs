@@ -48,6 +48,12 @@ impl std::fmt::Debug for Process {
 }
 
 impl Process {
+    /// What could not be built, and on which database: often it is that which is in the way.
+    pub(crate) fn failed_to_build(&self, service: &'static str) -> String {
+        let place = roadstead_store::place(&self.settings.database.url, service);
+        format!("failed to build the {service} service on the {place}")
+    }
+
     /// For `up`: a bus and small values in memory. Inside the runtime.
     pub fn embedded(settings: Settings) -> Result<Self> {
         let (clock, ids) = sources();

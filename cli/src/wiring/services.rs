@@ -169,7 +169,7 @@ async fn user(process: &Process, bus: &'static str, database: &'static str) -> R
         mesh_key: process.mesh_key.clone(),
         settings: process.settings.clone(),
     };
-    roadstead_user::build(deps).await.context("failed to build the user service")
+    roadstead_user::build(deps).await.with_context(|| process.failed_to_build(roadstead_user::NAME))
 }
 
 async fn onboarding(
@@ -189,7 +189,7 @@ async fn onboarding(
         mesh_key: process.mesh_key.clone(),
         settings: process.settings.clone(),
     };
-    roadstead_onboarding::build(deps).await.context("failed to build the onboarding service")
+    roadstead_onboarding::build(deps).await.with_context(|| process.failed_to_build(roadstead_onboarding::NAME))
 }
 
 async fn operations(
@@ -210,7 +210,7 @@ async fn operations(
         streams,
         faults: roadstead_operations::Faults::default(),
     };
-    roadstead_operations::build(deps).await.context("failed to build the operations service")
+    roadstead_operations::build(deps).await.with_context(|| process.failed_to_build(roadstead_operations::NAME))
 }
 
 fn cluster(process: &Process, bus: Bus, links: Links) -> Result<roadstead_cluster::Service> {

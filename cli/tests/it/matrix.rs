@@ -148,12 +148,14 @@ fn about(kind: &str) -> Option<About> {
     use About::{Change, Cluster, Entry, Hub, List, Made, Members, Own};
     Some(match kind.split('.').next()? {
         "authenticate" | "authenticate_as" | "identify_peer" | "identity_keys" | "sign_operation" | "record_audit"
-        | "locate_agent" | "find_replica" | "count_clusters" | "check_join_token" | "locate_body_stage" => Members,
+        | "locate_agent" | "find_replica" | "count_clusters" | "check_join_token" | "locate_body_stage"
+        | "report_drift" => Members,
         "list_clusters" | "list_agents" | "list_seed_clusters" | "list_recordings" | "read_recording" => {
             List(ClustersRead)
         }
         "list_join_tokens" => List(ClustersManage),
-        "get_cluster" | "get_seed_cluster" | "resolve_agent" | "get_namespaces" => Entry,
+        // Of an agent of the seeds: beyond this, what the question stands for is judged like the same request to the cluster's API.
+        "get_cluster" | "get_seed_cluster" | "resolve_agent" | "get_namespaces" | "ask_seed_agent" => Entry,
         "create_cluster" | "connect_cluster" => Hub(ClustersWrite),
         "update_cluster" | "reconnect_cluster" | "onboard_seed_cluster" => Cluster(ClustersWrite),
         "delete_cluster" => Cluster(ClustersDelete),
@@ -162,7 +164,7 @@ fn about(kind: &str) -> Option<About> {
         "create_operation" | "create_rollout" => Change,
         "retry_operation" | "undo_operation" | "delete_operation" | "change_rollout" => Made(OperationsWrite),
         "cancel_operation" => Made(OperationsCancel),
-        "get_operation" | "list_operation_steps" | "get_rollout" => Made(OperationsRead),
+        "get_operation" | "list_operation_steps" | "get_rollout" | "get_drift" => Made(OperationsRead),
         "list_operations" | "list_rollouts" => List(OperationsRead),
         "access_request" | "access_requests" => Own,
         _ => return None,
@@ -185,7 +187,7 @@ fn of_message(principal: &Principal, about: About) -> char {
         About::Made(action) => {
             let whole = roadstead_policy::decide(principal, &Asked::cluster(action, &facts), now);
             let place = kubernetes::place(&change[0]);
-            let object = roadstead_policy::Object { verb: "get", kind: "configmaps", place };
+            let object = roadstead_policy::Object { verb: "get", kind: "configmaps", also: None, place };
             match whole.ground {
                 Ground::Missing => roadstead_policy::decide(principal, &Asked::object(action, &facts, object), now),
                 _ => whole,

@@ -4,10 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::program::roadstead;
-use crate::up::Hub;
+use crate::up::{Hub, PATIENCE};
 
 /// `nobody`, who owns nothing.
 const NOBODY: u32 = 65_534;
@@ -39,11 +40,23 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
 }
 
+/// The last line of a hub that ends by itself; one that starts after all is ended.
 fn refusal(mut command: Command, data: &Path) -> String {
-    let output = command.args(["up", "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--data"]).arg(data);
-    let output = output.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let command = command.args(["up", "--listen", "127.0.0.1:0", "--agent-listen", "127.0.0.1:0", "--data"]).arg(data);
+    let log = data.with_extension("log");
+    let mut child = command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break Some(status),
+            None if began.elapsed() > PATIENCE => break None,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let _ = child.kill();
+    let _ = child.wait();
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{said}");
     let last = said.lines().last().unwrap_or_default().to_owned();
     assert!(last.starts_with("error: "), "{said}");
     last

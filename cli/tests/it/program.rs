@@ -1,5 +1,7 @@
 //! Runs of the `roadstead` program that need no hub.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -44,6 +46,29 @@ fn wrong_settings_end_with_code_2_and_every_problem() {
     for secret in ["your-secret-key-here", "canary"] {
         assert!(!said.contains(secret) && !text(&run.stdout).contains(secret), "{said}");
     }
+}
+
+/// Row K09: what a hub, or a cluster behind it, says of an error is text on the terminal.
+#[test]
+fn regression_k09_an_error_of_a_hub_moves_no_cursor() {
+    let hub = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", hub.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for client in hub.incoming() {
+            let mut client = client.unwrap();
+            let mut asked = [0; 4096];
+            assert!(client.read(&mut asked).unwrap() > 0);
+            let body = r#"{"detail":"not yours\u001b]52;c;aGk=\u0007","code":"forbidden","request_id":"r"}"#;
+            let head = "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\n";
+            let _ = client.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        }
+    });
+    let home = tempfile::tempdir().unwrap();
+    let variables = [("ROADSTEAD_URL", url.as_str()), ("ROADSTEAD_API_KEY", "rsk_x")];
+    let run = run(home.path(), &["whoami"], &variables);
+    let said = text(&run.stderr);
+    assert!(!run.status.success() && said.contains("not yours"), "{said:?}");
+    assert!(!said.trim_end().contains(char::is_control), "{said:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::program::roadstead;
 
 /// A hub that is not ready after this long has failed; a loaded machine needs seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Hub {
     child: Child,

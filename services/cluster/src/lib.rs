@@ -19,7 +19,9 @@ use anyhow::Context as _;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_bus::Bus;
+use roadstead_http_kit::figures::Figures;
 use roadstead_http_kit::forward::Forward;
+use roadstead_http_kit::mutual::Member;
 use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_http_kit::probes::{Probes, RenderMetrics, Version};
 use roadstead_http_kit::tls::Certificate;
@@ -104,14 +106,16 @@ pub fn build(deps: Deps, links: Links) -> anyhow::Result<Service> {
     let options = Options::of(&deps.settings, links);
     let tls = certificate(&options, &deps)?;
     let doors = bind_doors(&options, tls.as_ref())?;
-    let metrics = options.metrics_port.map(|port| bind(&options.host.to_string(), port)).transpose()?;
-    let metrics = metrics.map(|socket| Listener { socket, tls: None });
+    let metrics = figures(&options, &deps)?;
     let addresses = doors.iter().map(Listener::address).collect::<std::io::Result<Vec<_>>>()?;
     let metrics_address = metrics.as_ref().map(Listener::address).transpose()?;
     let kubernetes = kubernetes::bind(&options, link, &deps)?;
     let first = *addresses.first().context("the front door has no address")?;
 
-    let client = Forward::client(options.agent_deadline).context("failed to set up HTTP to the user service")?;
+    let member = Member::of_mesh(&deps.settings.mesh, &deps.clock, &deps.tasks)?;
+    let member = member.map(|member| member.client_config()).transpose().context("failed to set up TLS of the mesh")?;
+    let client =
+        Forward::client(options.agent_deadline, member).context("failed to set up HTTP to the user service")?;
     let keys = Arc::new(TokenKeys::new(&options, client.clone(), Arc::clone(&deps.clock))?);
     let authentication = Arc::new(Authentication::new(
         deps.bus.clone(),
@@ -209,6 +213,17 @@ fn certificate(options: &Options, deps: &Deps) -> anyhow::Result<Option<ServerCo
     Ok(Some(certificate.server_config().context("failed to set up TLS")?))
 }
 
+/// The listener for figures: by TLS where the settings give it a certificate.
+fn figures(options: &Options, deps: &Deps) -> anyhow::Result<Option<Listener>> {
+    let Some(port) = options.metrics_port else { return Ok(None) };
+    let (host, metrics) = (options.host.to_string(), &deps.settings.metrics);
+    let by_tls = Figures::bind(&host, metrics, &deps.clock, &deps.tasks).context("figures cannot be shown by TLS")?;
+    match by_tls {
+        Some(figures) => Ok(Some(figures.into_listener())),
+        None => Ok(Some(Listener { socket: bind(&host, port)?, tls: None })),
+    }
+}
+
 fn bind_doors(options: &Options, tls: Option<&ServerConfig>) -> std::io::Result<Vec<Listener>> {
     let host = options.host.to_string();
     let mut doors = vec![Listener { socket: bind(&host, options.port)?, tls: tls.cloned() }];
@@ -279,7 +294,9 @@ impl Service {
             grace: self.app.options.grace,
         };
         let (front, app) = (Arc::clone(&self.front), Arc::clone(&self.app));
-        let probes = probes(&self.app.options, &self.deps.readiness, &self.deps.metrics);
+        let ours = &self.app.options;
+        let shown = if only_probes { ours.metrics } else { ours.metrics_at_doors };
+        let probes = probes(shown, &self.deps.readiness, &self.deps.metrics);
         serve(&self.deps.tasks, options, Arc::clone(&self.front), move |config| {
             http::share(&app, config);
             let front = Arc::clone(&front);
@@ -293,11 +310,11 @@ impl Service {
     }
 }
 
-fn probes(options: &Options, readiness: &Readiness, metrics: &Metrics) -> Probes {
+fn probes(shown: bool, readiness: &Readiness, metrics: &Metrics) -> Probes {
     // Nobody shows a credential here: no figure that names a cluster.
     let metrics = metrics.clone();
     let render: RenderMetrics = Arc::new(move || metrics.render_public());
-    Probes { version: Version::of(NAME), readiness: readiness.clone(), metrics: options.metrics.then_some(render) }
+    Probes { version: Version::of(NAME), readiness: readiness.clone(), metrics: shown.then_some(render) }
 }
 
 /// Every route of the front door, with these settings.
@@ -325,7 +342,7 @@ pub fn routes(settings: &Settings) -> Vec<RouteRow> {
         limiter: Limiter::new(RateSettings::default(), None),
     });
     let options = Options::of(settings, Links::default());
-    let probes = probes(&options, &Readiness::new(), &Metrics::new());
+    let probes = probes(options.metrics_at_doors, &Readiness::new(), &Metrics::new());
     http::table(front, &options, &probes, None).rows().to_vec()
 }
 

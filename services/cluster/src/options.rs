@@ -72,6 +72,8 @@ pub struct Options {
     pub metrics_port: Option<u16>,
     /// Whether metrics are shown.
     pub metrics: bool,
+    /// Whether the doors show them to whoever asks; else a listener with a certificate of its own does.
+    pub metrics_at_doors: bool,
     /// Certificate of the doors.
     pub tls: Option<Files>,
     /// Where clients reach the hub, when settings say so.
@@ -132,12 +134,13 @@ impl Options {
             compat_ports: server.compat_ports.clone(),
             metrics_port: (settings.metrics.enabled && settings.metrics.port != 0).then_some(settings.metrics.port),
             metrics: settings.metrics.enabled,
+            metrics_at_doors: settings.metrics.at_doors(),
             tls: settings.tls.enabled.then(|| Files {
                 key: PathBuf::from(&settings.tls.key_file),
                 certificate: PathBuf::from(&settings.tls.cert_file),
             }),
             public_url: server.public_url.clone(),
-            // Behind one address an ingress routes `/agent/` by itself (DESIGN, "Who owns what").
+            // Behind one address an ingress routes `/agent/` by itself.
             agent_url: server.agent_public_url.clone().or_else(|| server.public_url.clone()).or(links.agent_url),
             agent_port: server.agent_port,
             agent_image: settings.agents.image.clone(),
@@ -158,6 +161,7 @@ impl Options {
             limits: Limits {
                 body: server.body_limit.0,
                 body_time: server.read_timeout,
+                together: server.bodies_limit.0,
                 long: LongBodies { ends: &MANIFEST_ROUTES, body: BODY_MAX + FORM_MAX },
                 ..Limits::default()
             },

@@ -16,6 +16,8 @@ pub(crate) const BATCH_ROWS: usize = 256;
 /// How long the first change of a batch waits for others: invisible beside a handshake, and 10,000 agents that come
 /// back at once become 40 transactions.
 pub(crate) const BATCH_WAIT: Duration = Duration::from_millis(20);
+/// How long heartbeats alone wait for others: nobody waits for them, and a second of them costs what one costs.
+pub(crate) const BEAT_WAIT: Duration = Duration::from_millis(500);
 /// Changes of presence that may wait: two heartbeats' worth of a busy second. When it is full, connects wait and
 /// heartbeats are dropped and counted.
 pub(crate) const PRESENCE_QUEUE: usize = 4_096;
@@ -44,6 +46,12 @@ pub(crate) const HOST_LEASE: Duration = Duration::from_secs(6);
 pub(crate) const HOST_LOOK: Duration = Duration::from_millis(1_500);
 /// This long before its lease ends it stops by itself.
 pub(crate) const HOST_STOP_BEFORE: Duration = Duration::from_secs(1);
+/// How long a hosted agent that is let go may take to come between two objects; then it is cut, before another begins.
+pub(crate) const HOST_LEAVE: Duration = Duration::from_millis(500);
+/// The same when the process stops and nobody waits for the cluster yet. Its streams had their time before.
+pub(crate) const HOST_FINISH: Duration = Duration::from_secs(2);
+/// How often folders of removed clusters are looked for; those that were hosted here go at once.
+pub(crate) const HOST_SWEEP: Duration = Duration::from_secs(600);
 /// Clusters taken at one look: several replicas share what a dead one leaves.
 pub(crate) const HOST_TAKE: i64 = 16;
 /// A cluster whose credentials do not open is tried again after this long.
@@ -68,6 +76,8 @@ pub(crate) const RECEIPT_LIFE: TimeDelta = TimeDelta::hours(24);
 pub(crate) const KEYS_REFRESH: Duration = Duration::from_secs(30);
 /// The same until there are any: nobody can connect before.
 pub(crate) const KEYS_RETRY: Duration = Duration::from_millis(500);
+/// Deadline of a report of drift to the operations service; the agent sends it again after more than that.
+pub(crate) const REPORT_DRIFT: Duration = Duration::from_secs(10);
 /// Deadline of a question to the user service.
 pub(crate) const ASK_USER: Duration = Duration::from_secs(5);
 /// Handshakes looked at at once. Each costs a signature check and a look-up, so more would only wait on the cores.

@@ -13,6 +13,7 @@ use roadstead_bus::{Bus, CallContext};
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::message::{Cluster, RecordAudit};
 use roadstead_contracts::names::ClusterName;
+use roadstead_http_kit::figures::Figures;
 use roadstead_http_kit::tls::{Certificate, Files};
 use roadstead_kv::Kv;
 use roadstead_runtime::config::Settings;
@@ -78,6 +79,8 @@ pub struct Service {
 /// What [`Service::start`] sets going.
 struct Waiting {
     listener: TcpListener,
+    /// The listener for figures, where the settings give it a certificate.
+    figures: Option<Figures>,
     /// Where other members of the mesh come for streams; none in one process.
     relay: Option<(TcpListener, MeshTls)>,
     presence: PresenceQueue,
@@ -121,6 +124,7 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
         }),
         None => None,
     };
+    let figures = figures(&settings, &clock, &tasks)?;
     let (presence, queue) = Presence::new(Arc::clone(&clock));
     let replica = bus.replica();
     let app = Arc::new(App {
@@ -152,8 +156,17 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     }
     refresh(&app).await.context("failed to take this replica's place in the database")?;
     let door = Door::new(Arc::clone(&app), readiness);
-    let waiting = Mutex::new(Some(Waiting { listener, relay, presence: queue }));
+    let waiting = Mutex::new(Some(Waiting { listener, figures, relay, presence: queue }));
     Ok(Service { app, door, address, certificate, waiting })
+}
+
+/// In one process the front door has it.
+fn figures(settings: &Settings, clock: &SharedClock, tasks: &Tasks) -> anyhow::Result<Option<Figures>> {
+    if settings.rabbitmq.url.is_none() {
+        return Ok(None);
+    }
+    let host = settings.server.agent_host.to_string();
+    Figures::bind(&host, &settings.metrics, clock, tasks).context("figures cannot be shown by TLS")
 }
 
 /// The listener for the other members of a mesh.
@@ -197,7 +210,7 @@ impl Service {
     /// Opens the doors. A second call does nothing.
     pub async fn start(&self) -> anyhow::Result<()> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Waiting { listener, relay, mut presence }) = waiting else { return Ok(()) };
+        let Some(Waiting { listener, figures, relay, mut presence }) = waiting else { return Ok(()) };
         let app = &self.app;
         let tasks = &app.tasks;
         let writer = Arc::clone(app);
@@ -229,6 +242,9 @@ impl Service {
         crate::bus::serve(app).await.context("failed to open the queue doors")?;
         if let Some((listener, tls)) = relay {
             tasks.spawn("relay", crate::relay::serve(Arc::clone(app), listener, tls));
+        }
+        if let Some(figures) = figures {
+            self.door.serve_figures(figures).context("failed to serve the listener for figures")?;
         }
         let (door, certificate, serving) = (Arc::clone(&self.door), self.certificate.clone(), tasks.clone());
         tasks.spawn("agents-door", async move {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_http_kit::figures::{Figures, Served};
 use roadstead_http_kit::probes::{Probes, Version};
 use roadstead_http_kit::{
     Authenticator, Caller, Credential, Front, Limiter, Limits, Listener, RateSettings, RequestContext, RouteRow,
@@ -64,6 +65,19 @@ pub(crate) fn serve(deps: &Deps, options: &Options, listener: Listener) -> std::
     roadstead_http_kit::serve(&deps.tasks, serve, front, move |config| {
         table(Arc::clone(&routes), &probes).mount(config);
     })
+}
+
+/// Serves the listener for figures.
+pub(crate) fn serve_figures(deps: &Deps, options: &Options, figures: Figures) -> std::io::Result<()> {
+    let served = Served {
+        name: "operations-metrics",
+        ids: deps.ids.clone(),
+        clock: deps.clock.clone(),
+        probes: probes(deps.readiness.clone(), Some(deps.metrics.clone())),
+        head_time: options.read_timeout,
+        grace: options.grace,
+    };
+    figures.serve(served, &deps.tasks)
 }
 
 /// Every route of the service.

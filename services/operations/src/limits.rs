@@ -50,8 +50,10 @@ pub(crate) const LEASE: Duration = Duration::from_secs(12);
 pub(crate) const RENEW: Duration = Duration::from_secs(3);
 /// Slow look for work: what no event told of (a lease that ran out, an agent's return that was missed).
 pub(crate) const POLL: Duration = Duration::from_secs(1);
-/// An operation whose cluster is away is tried again after this when no event tells of its return.
+/// An operation whose cluster is away is tried again after this when no event told of its return: the net below the events.
 pub(crate) const AWAY_RETRY: Duration = Duration::from_secs(10);
+/// The longest that an operation is ever laid aside.
+pub(crate) const REST_MAX: Duration = AWAY_RETRY;
 /// First and longest pause between attempts to re-open a broken stream.
 pub(crate) const REOPEN_BASE: Duration = Duration::from_millis(200);
 /// See [`REOPEN_BASE`].
@@ -94,9 +96,9 @@ pub(crate) const SETTLE_LIFE: TimeDelta = TimeDelta::hours(24);
 /// How often old keys, receipts and bodies are looked for.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// Attempts to tell a webhook, about a day with the pauses below.
-pub(crate) const WEBHOOK_TRIES: i64 = 12;
-/// First pause of them; doubles.
+/// Attempts to tell a webhook: with the pauses below about a day, so that a receiver may be away for a night.
+pub(crate) const WEBHOOK_TRIES: i64 = 18;
+/// First pause of them; doubles. Each is a quarter longer or shorter by chance.
 pub(crate) const WEBHOOK_BASE: Duration = Duration::from_secs(10);
 /// Longest pause of them.
 pub(crate) const WEBHOOK_CAP: Duration = Duration::from_secs(3 * 3_600);
@@ -125,3 +127,5 @@ pub(crate) const PEER_REQUEST_ID_MAX: usize = 256;
 pub(crate) const CHANGES_MAX: usize = 256;
 /// Clusters that rules show to whoever lists operations: one page of the registry.
 pub(crate) const RULED_CLUSTERS_MAX: u32 = 1_000;
+/// Clusters whose drift is told as a figure, those with the most first: more lines would be too many for one scrape.
+pub(crate) const DRIFTED_CLUSTERS_MAX: i64 = 1_000;

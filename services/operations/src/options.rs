@@ -20,9 +20,9 @@ pub struct Options {
     /// Whether `/metrics` is shown.
     pub metrics: bool,
     /// Operations that this process carries at once.
-    pub at_once: u16,
+    pub at_once: u32,
     /// Operations at once in one cluster and namespace.
-    pub per_namespace: u16,
+    pub per_namespace: u32,
     /// Deadline of an operation whose caller gives none.
     pub deadline: Duration,
     /// How long an ended operation is kept at least.
@@ -40,7 +40,7 @@ impl Options {
             port: operations.port,
             read_timeout: settings.server.read_timeout,
             grace: settings.server.shutdown_grace,
-            metrics: settings.metrics.enabled,
+            metrics: settings.metrics.at_doors(),
             at_once: operations.at_once.max(1),
             per_namespace: operations.per_namespace.max(1),
             deadline: operations.deadline,

@@ -10,6 +10,7 @@ use roadstead_auth::mesh_tls::MeshTls;
 use roadstead_bus::{Bus, CallContext};
 use roadstead_contracts::message::RecordAudit;
 use roadstead_http_kit::Listener;
+use roadstead_http_kit::figures::Figures;
 use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_http_kit::webhook::{SECRET_MIN, Webhooks};
 use roadstead_relay::{AgentStreams, MeshStreams};
@@ -72,6 +73,8 @@ pub struct Service {
 /// What [`Service::start`] sets going.
 struct Waiting {
     listener: Listener,
+    /// The listener for figures, where the settings give it a certificate.
+    figures: Option<Figures>,
     /// Where other members of the mesh bring bodies; none in one process.
     relay: Option<(TcpListener, MeshTls)>,
 }
@@ -97,6 +100,7 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     }
     let listener = Listener { socket: roadstead_http_kit::bind(&options.host.to_string(), options.port)?, tls: None };
     let address = listener.address().context("the health listener has no address")?;
+    let figures = figures(&deps, &options)?;
     let (streams, relay) = match &deps.streams {
         Some(streams) => (Arc::clone(streams), None),
         None => mesh(&deps).await?,
@@ -129,8 +133,17 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
         dispatcher_ready: deps.readiness.register("dispatcher"),
         faults: deps.faults.clone(),
     });
-    let waiting = Mutex::new(Some(Waiting { listener, relay }));
+    let waiting = Mutex::new(Some(Waiting { listener, figures, relay }));
     Ok(Service { app, deps, address, waiting })
+}
+
+/// In one process the front door has it.
+fn figures(deps: &Deps, options: &Options) -> anyhow::Result<Option<Figures>> {
+    if deps.settings.rabbitmq.url.is_none() {
+        return Ok(None);
+    }
+    let host = options.host.to_string();
+    Figures::bind(&host, &deps.settings.metrics, &deps.clock, &deps.tasks).context("figures cannot be shown by TLS")
 }
 
 type Mesh = (Arc<dyn AgentStreams>, Option<(TcpListener, MeshTls)>);
@@ -173,7 +186,7 @@ impl Service {
     /// Opens the doors. A second call does nothing.
     pub async fn start(&self) -> anyhow::Result<()> {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Waiting { listener, relay }) = waiting else { return Ok(()) };
+        let Some(Waiting { listener, figures, relay }) = waiting else { return Ok(()) };
         let app = &self.app;
         let tasks = &app.tasks;
         let bus = app.bus.clone();
@@ -212,6 +225,10 @@ impl Service {
                 async move { roadstead_relay::receive(&head, stream, &stage).await }
             };
             tasks.spawn("relay", roadstead_relay::serve(listener, tls, tasks.clone(), on_stream));
+        }
+        if let Some(figures) = figures {
+            let served = crate::http::serve_figures(&self.deps, &app.options, figures);
+            served.context("failed to serve the listener for figures")?;
         }
         crate::http::serve(&self.deps, &app.options, listener).context("failed to serve the health listener")
     }

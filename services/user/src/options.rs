@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use roadstead_auth::webauthn::Party;
 use roadstead_contracts::identity::Role;
 use roadstead_runtime::Secret;
 use roadstead_runtime::config::{DefaultRole, JwtAlgorithm, Leaked, Registration, Settings, Strategy};
@@ -43,6 +44,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Whether people log in with a password at all.
     pub password_login: bool,
+    /// Who the hub is to browsers' passkeys; none where they are off.
+    pub party: Option<Party>,
     /// What a password must be.
     pub password: PasswordPolicy,
     /// Lets whoever holds it make the first admin.
@@ -67,6 +70,8 @@ pub struct Options {
     pub trusted_proxies: Vec<IpNet>,
     /// Largest body.
     pub body_limit: usize,
+    /// Most bytes of all bodies that are held at once.
+    pub bodies_limit: usize,
     /// How long a request's head and its body may take each.
     pub read_timeout: Duration,
     /// How the audit trail is kept.
@@ -126,6 +131,7 @@ impl Options {
                 || settings.server.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
             public_url: settings.server.public_url.clone(),
             password_login: rules.enabled,
+            party: settings.server.public_url.as_deref().filter(|_| rules.enabled).and_then(Party::at),
             password: PasswordPolicy {
                 min_length: rules.min_length,
                 uppercase: rules.require_uppercase,
@@ -154,6 +160,7 @@ impl Options {
             },
             trusted_proxies: settings.server.trusted_proxies.clone(),
             body_limit: settings.server.body_limit.0,
+            bodies_limit: settings.server.bodies_limit.0,
             read_timeout: settings.server.read_timeout,
             audit: settings.audit.clone(),
             access: AccessOptions {
@@ -161,7 +168,7 @@ impl Options {
                 request_lifetime: settings.access.request_lifetime,
             },
             grace: settings.server.shutdown_grace,
-            metrics: settings.metrics.enabled,
+            metrics: settings.metrics.at_doors(),
         }
     }
 }

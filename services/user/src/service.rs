@@ -11,6 +11,8 @@ use roadstead_auth::password::Hasher;
 use roadstead_bus::Bus;
 use roadstead_contracts::message::RecordAudit;
 use roadstead_http_kit::Listener;
+use roadstead_http_kit::figures::Figures;
+use roadstead_http_kit::mutual::Member;
 use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_http_kit::webhook::{SECRET_MIN, Webhooks};
 use roadstead_kv::Kv;
@@ -69,7 +71,14 @@ pub struct Service {
     app: Arc<App>,
     outbox: OutboxRelay,
     address: SocketAddr,
-    listener: Mutex<Option<Listener>>,
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// What [`Service::start`] sets going.
+#[derive(Debug)]
+struct Waiting {
+    listener: Listener,
+    figures: Option<Figures>,
 }
 
 /// Brings the schema up to date, reads the keys and binds the listener. Nothing is served before [`Service::start`].
@@ -83,8 +92,12 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let checkpoint_key = checkpoint_key(&keys, &options)?;
     let sinks = crate::export::sinks(&options.audit).context("the audit trail cannot be exported")?;
     let outbox = OutboxRelay::new(deps.database.clone(), SharedClock::clone(&deps.clock));
-    let listener = Listener { socket: roadstead_http_kit::bind(&options.host.to_string(), options.port)?, tls: None };
+    let host = options.host.to_string();
+    let member = Member::of_mesh(&deps.settings.mesh, &deps.clock, &deps.tasks)?;
+    let tls = member.map(|member| member.server_config()).transpose().context("failed to set up TLS of the mesh")?;
+    let listener = Listener { socket: roadstead_http_kit::bind(&host, options.port)?, tls };
     let address = listener.address().context("the listener has no address")?;
+    let figures = figures(&deps, &host)?;
     let policy = Policy::of(deps.settings.rabbitmq.url.is_none(), &deps.settings.outgoing.allow);
     let providers = ProviderSettings::all(&deps.settings).context("the identity providers cannot be used")?;
     let providers = Providers::new(providers, &policy, &deps.clock)?;
@@ -116,7 +129,15 @@ pub async fn build(deps: Deps) -> anyhow::Result<Service> {
         bus: deps.bus.clone(),
         chat,
     }));
-    Ok(Service { deps, app, outbox, address, listener: Mutex::new(Some(listener)) })
+    Ok(Service { deps, app, outbox, address, waiting: Mutex::new(Some(Waiting { listener, figures })) })
+}
+
+/// The listener for figures, where the settings give it a certificate; in one process the front door has it.
+fn figures(deps: &Deps, host: &str) -> anyhow::Result<Option<Figures>> {
+    if deps.settings.rabbitmq.url.is_none() {
+        return Ok(None);
+    }
+    Figures::bind(host, &deps.settings.metrics, &deps.clock, &deps.tasks).context("figures cannot be shown by TLS")
 }
 
 /// The chat that is told of requests for access. Its address is the settings' own: it is dialled wherever it is.
@@ -163,8 +184,8 @@ impl Service {
 
     /// Opens the doors and begins the service's own work. A second call does nothing.
     pub async fn start(&self) -> anyhow::Result<()> {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(listener) = listener else { return Ok(()) };
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Waiting { listener, figures }) = waiting else { return Ok(()) };
         let Deps { bus, clock, tasks, .. } = &self.deps;
         let emit = bus.clone();
         self.outbox.start(tasks, move |event| {
@@ -189,6 +210,9 @@ impl Service {
             async move { app.trail.forged(&forged.queue, forged.count).await }
         });
         bus::serve(&self.app, bus).await.context("failed to open the queue doors")?;
+        if let Some(figures) = figures {
+            http::serve_figures(&self.deps, &self.app, figures).context("failed to serve the listener for figures")?;
+        }
         http::serve(&self.deps, &self.app, listener).context("failed to serve the HTTP door")
     }
 

@@ -79,3 +79,71 @@ pub fn claimed_agent(token: &str) -> Option<String> {
     let claims: DialClaims = jsonwebtoken::dangerous::insecure_decode_claims(token).ok()?;
     (claims.aud == DIAL_AUDIENCE && claims.sub.len() <= TEXT_MAX).then_some(claims.sub)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn claims() -> DialClaims {
+        let iat = start().timestamp();
+        DialClaims {
+            sub: "a".repeat(TEXT_MAX),
+            aud: DIAL_AUDIENCE.to_owned(),
+            iat,
+            exp: iat + DIAL_LIFETIME_SECONDS,
+            jti: "j".repeat(TEXT_MAX),
+        }
+    }
+
+    fn signed(key: &AgentKey, claims: &DialClaims) -> String {
+        jws::sign(Algorithm::EdDSA, DIAL_TYP, None, key.0.encoding(), claims).unwrap()
+    }
+
+    /// An agent signs whatever it likes with its own key.
+    #[test]
+    fn a_good_signature_over_odd_claims_is_not_enough() {
+        let key = AgentKey::generate().unwrap();
+        let check = |claims: &DialClaims| verify_dial(&signed(&key, claims), &key.public_base64url(), start());
+        assert_eq!(check(&claims()).map(|read| read.sub), Ok(claims().sub));
+        let iat = claims().iat;
+        for (what, odd, fault) in [
+            ("another audience", DialClaims { aud: "roadstead-api".to_owned(), ..claims() }, Error::Invalid),
+            ("a longer life", DialClaims { exp: claims().exp + 1, ..claims() }, Error::Invalid),
+            ("a life without end", DialClaims { iat: i64::MIN, exp: i64::MAX, ..claims() }, Error::Invalid),
+            ("no jti", DialClaims { jti: String::new(), ..claims() }, Error::Invalid),
+            ("a long jti", DialClaims { jti: "j".repeat(TEXT_MAX + 1), ..claims() }, Error::Invalid),
+            ("no agent", DialClaims { sub: String::new(), ..claims() }, Error::Invalid),
+            ("a long agent", DialClaims { sub: "a".repeat(TEXT_MAX + 1), ..claims() }, Error::Invalid),
+            ("from the future", DialClaims { iat: iat + 31, ..claims() }, Error::OutOfTime),
+            ("over", DialClaims { iat: iat - 60, exp: iat - 31, ..claims() }, Error::OutOfTime),
+        ] {
+            assert_eq!(check(&odd).unwrap_err(), fault, "{what}");
+        }
+        assert!(
+            check(&DialClaims { iat: iat + 30, ..claims() }).is_ok()
+                && check(&DialClaims { exp: iat, ..claims() }).is_ok()
+        );
+    }
+
+    #[test]
+    fn what_a_token_claims_is_short_and_for_this_door() {
+        let key = AgentKey::generate().unwrap();
+        assert_eq!(claimed_agent(&signed(&key, &claims())), Some(claims().sub));
+        for odd in [
+            DialClaims { aud: "roadstead-api".to_owned(), ..claims() },
+            DialClaims { sub: "a".repeat(TEXT_MAX + 1), ..claims() },
+        ] {
+            assert_eq!(claimed_agent(&signed(&key, &odd)), None);
+        }
+        // The signature is not looked at here, the length is.
+        let token = signed(&key, &claims());
+        let padded = |length: usize| format!("{token}{}", "A".repeat(length - token.len()));
+        assert_eq!(claimed_agent(&padded(jws::TOKEN_MAX)), Some(claims().sub));
+        assert_eq!(claimed_agent(&padded(jws::TOKEN_MAX + 1)), None);
+        assert_eq!(claimed_agent(&padded(jws::TOKEN_MAX * 2)), None);
+    }
+}

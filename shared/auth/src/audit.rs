@@ -76,3 +76,39 @@ pub fn verify_checkpoint(checkpoint: &AuditCheckpoint, key: &PublicKey) -> Resul
         claims.seq == checkpoint.seq && claims.hash == checkpoint.hash && claims.iat == checkpoint.at.timestamp();
     if same { Ok(()) } else { Err(Error::Invalid) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_a_row_is_pinned() {
+        // Computed apart: an export must verify with every build that comes.
+        let hash = row_hash(GENESIS, 7, r#"{"n":7}"#).unwrap();
+        assert_eq!(hash, "c61fb86299c3f24dc9a97aaeb531bde8fa156c0b3249b592625b6477998fbcab");
+        for odd in ["", "00", &GENESIS[1..], &format!("{GENESIS}00"), &"G".repeat(64)] {
+            assert_eq!(row_hash(odd, 7, "{}"), Err(Error::Invalid), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_says_what_was_signed() {
+        let key = CheckpointKey::new(PrivateKey::generate().unwrap());
+        let public = PublicKey::parse(&key.public_base64url()).unwrap();
+        let now = DateTime::from_timestamp(1_800_000_000, 500_000_000).unwrap();
+        let good = key.sign(7, GENESIS, now).unwrap();
+        assert_eq!((good.seq, good.hash.as_str(), good.at.timestamp()), (7, GENESIS, now.timestamp()));
+        assert_eq!(verify_checkpoint(&good, &public), Ok(()));
+        let other = "1".repeat(64);
+        for odd in [
+            AuditCheckpoint { seq: 8, ..good.clone() },
+            AuditCheckpoint { hash: other.clone(), ..good.clone() },
+            AuditCheckpoint { at: now + chrono::TimeDelta::seconds(1), ..good.clone() },
+            AuditCheckpoint { signed: key.sign(7, &other, now).unwrap().signed, ..good.clone() },
+        ] {
+            assert_eq!(verify_checkpoint(&odd, &public), Err(Error::Invalid), "{odd:?}");
+        }
+        let stranger = PrivateKey::generate().unwrap().public();
+        assert_eq!(verify_checkpoint(&good, &stranger), Err(Error::UnknownKey));
+    }
+}

@@ -141,4 +141,31 @@ mod tests {
         )
         .unwrap_err();
     }
+
+    /// Clients that check more than the hub's own would not take less: a certificate that says it is an authority, of
+    /// leaves only, for as long as the hub's folder lives.
+    #[test]
+    fn an_authority_and_its_leaves_say_what_they_are() {
+        use rustls_pki_types::CertificateDer;
+        use rustls_pki_types::pem::PemObject as _;
+        let now: DateTime<Utc> = "2026-11-22T07:30:00Z".parse().unwrap();
+        let holds = |der: &[u8], bytes: &[u8]| der.windows(bytes.len()).any(|window| window == bytes);
+        let authority = Authority::generate(now).unwrap();
+        let leaf = authority.issue(&["localhost".to_owned()], now).unwrap();
+        let first = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let (of_authority, of_leaf) = (first(&authority.certificate), first(&leaf.chain));
+        // Extensions as RFC 5280 writes them: their number, whether they are critical, what they say.
+        let leaves_only = b"\x06\x03\x55\x1d\x13\x01\x01\xff\x04\x08\x30\x06\x01\x01\xff\x02\x01\x00";
+        let signs_certificates = b"\x06\x03\x55\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x02\x04";
+        for (what, of, is) in [
+            ("an authority's name", &b"roadstead up"[..], (true, true)),
+            ("an authority of leaves", leaves_only, (true, false)),
+            ("signs certificates", signs_certificates, (true, false)),
+            ("from the day before", b"261121000000Z", (true, true)),
+            ("for ten years", b"361119000000Z", (true, false)),
+            ("for thirteen months", b"271224000000Z", (false, true)),
+        ] {
+            assert_eq!((holds(&of_authority, of), holds(&of_leaf, of)), is, "{what}");
+        }
+    }
 }

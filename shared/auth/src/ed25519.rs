@@ -154,6 +154,26 @@ mod tests {
     }
 
     #[test]
+    fn pem_is_read_up_to_its_bound_and_written_in_lines() {
+        let key = PrivateKey::generate().unwrap();
+        let pem = key.pem();
+        assert!(pem.expose().lines().all(|line| (1..=PEM_WIDTH).contains(&line.len())), "RFC 7468");
+        let commented = |length: usize| format!("{}\n{}", "#".repeat(length - 1 - pem.expose().len()), pem.expose());
+        assert_eq!(PEM_MAX, 4_096);
+        assert_eq!(PrivateKey::from_pem(&commented(PEM_MAX)).unwrap().public(), key.public());
+        assert!(PrivateKey::from_pem(&commented(PEM_MAX + 1)).is_err());
+        assert!(PrivateKey::from_pem(&commented(PEM_MAX * 3)).is_err());
+    }
+
+    #[test]
+    fn seeds_and_public_keys_have_32_bytes() {
+        for length in [0, 31, 33, 64] {
+            assert!(PrivateKey::from_seed(&vec![7; length]).is_err(), "{length}");
+            assert!(PublicKey::parse(&URL_SAFE_NO_PAD.encode(vec![7; length])).is_err(), "{length}");
+        }
+    }
+
+    #[test]
     fn the_name_is_the_thumbprint_of_rfc_8037() {
         let public = PublicKey::parse("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         assert_eq!(public.kid(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");

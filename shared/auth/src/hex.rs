@@ -29,6 +29,8 @@ mod tests {
     fn round_trip_and_one_spelling() {
         assert_eq!(encode(&[0, 0x7f, 0xff]), "007fff");
         assert_eq!(decode("007fff").unwrap(), [0, 0x7f, 0xff]);
+        assert_eq!(encode(&[0x1a, 0xc9, 0x58]), "1ac958");
+        assert_eq!(decode("1ac958be").unwrap(), [0x1a, 0xc9, 0x58, 0xbe]);
         for bad in ["0", "0G", "AB", "é"] {
             assert!(decode(bad).is_none(), "{bad}");
         }

@@ -219,3 +219,107 @@ impl Verifier {
         Ok(Arc::unwrap_or_clone(claims))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use roadstead_contracts::ids::TypedId as _;
+
+    use super::*;
+
+    fn start() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn cluster() -> ClusterId {
+        ClusterId::from_uuid(uuid::Uuid::from_u128(7))
+    }
+
+    fn pair() -> (SigningKeys, Verifier) {
+        let root = RootKey::new(PrivateKey::generate().unwrap());
+        let signing = SigningKeys::new(PrivateKey::generate().unwrap(), []);
+        let agent = Verifier::new(&root.public_base64url()).unwrap();
+        agent.update_keys(&root.sign_key_set(signing.key_set(), start()).unwrap(), start()).unwrap();
+        (signing, agent)
+    }
+
+    fn claims(sub: &str, exp: i64) -> IdentityClaims {
+        IdentityClaims {
+            sub: sub.to_owned(),
+            uid: "u".to_owned(),
+            roles: vec!["viewer".to_owned()],
+            aud: cluster().to_string(),
+            iat: exp - LIFETIME_MAX_SECONDS,
+            exp,
+            actor: None,
+            only: None,
+        }
+    }
+
+    fn seen(agent: &Verifier) -> usize {
+        agent.known.load().seen().len()
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_in_number_and_length() {
+        let (signing, agent) = pair();
+        let now = start();
+        let end = now.timestamp() + LIFETIME_MAX_SECONDS;
+        let take = |sub: &str, exp: i64, now| {
+            agent.verify(&signing.sign(&claims(sub, exp)).unwrap(), cluster(), now).unwrap();
+        };
+        take(&"long".repeat(512), end, now);
+        assert_eq!(seen(&agent), 0, "a long one costs its check each time");
+        take(&"long".repeat(256), end, now);
+        assert_eq!(seen(&agent), 1, "one of some 2,000 bytes does not");
+        agent.known.load().seen().clear();
+        // The last is good for ten seconds more than the others.
+        for number in 0..SEEN_MAX - 1 {
+            take(&format!("person-{number}"), end, now);
+        }
+        take("person-0", end, now);
+        assert_eq!(seen(&agent), SEEN_MAX - 1, "one twice is one");
+        let later = now + TimeDelta::seconds(LIFETIME_MAX_SECONDS);
+        take("last", end + 10, later);
+        assert_eq!(seen(&agent), SEEN_MAX);
+        take("fresh", end + 10, later);
+        assert_eq!(seen(&agent), 2, "only what is over makes room");
+        for number in 0..SEEN_MAX {
+            take(&format!("other-{number}"), end + 10, later);
+        }
+        assert!(seen(&agent) <= SEEN_MAX, "when nothing is over, all of it does");
+    }
+
+    #[test]
+    fn key_sets_are_not_from_the_future_and_name_their_issuer() {
+        let root = RootKey::new(PrivateKey::generate().unwrap());
+        let keys = KeySet::of([PrivateKey::generate().unwrap().public()]);
+        let agent = || Verifier::new(&root.public_base64url()).unwrap();
+        let at = |seconds| root.sign_key_set(&keys, start() + TimeDelta::seconds(seconds)).unwrap();
+        assert_eq!(agent().update_keys(&at(jws::LEEWAY_SECONDS), start()), Ok(()));
+        assert_eq!(agent().update_keys(&at(jws::LEEWAY_SECONDS + 1), start()), Err(Error::OutOfTime));
+        assert_eq!(agent().update_keys(&at(3_600), start()), Err(Error::OutOfTime));
+        let held = agent();
+        assert_eq!(held.update_keys(&at(0), start()), Ok(()));
+        assert_eq!(held.update_keys(&at(0), start()), Ok(()), "the same set again, after a reconnect");
+        assert_eq!(held.update_keys(&at(-1), start()), Err(Error::OutOfTime));
+        let empty = root.sign_key_set(&KeySet::default(), start()).unwrap();
+        assert_eq!(agent().update_keys(&empty, start()), Err(Error::Invalid));
+        let other = KeySetClaims { iss: "somebody".to_owned(), iat: start().timestamp(), keys: keys.jwks() };
+        let other = jws::sign(Algorithm::EdDSA, KEY_SET_TYP, Some(root.0.kid()), root.0.encoding(), &other).unwrap();
+        assert_eq!(agent().update_keys(&other, start()), Err(Error::Invalid));
+    }
+
+    /// The same keys sign identities and orders: the kind is in the header, not in the shape of the claims.
+    #[test]
+    fn an_identity_signed_as_an_order_is_none() {
+        let (signing, agent) = pair();
+        let good = claims("ada", start().timestamp() + LIFETIME_MAX_SECONDS);
+        let key = &signing.current;
+        let sign = |typ| jws::sign(Algorithm::EdDSA, typ, Some(key.kid()), key.encoding(), &good).unwrap();
+        assert_eq!(agent.verify(&sign(IDENTITY_TYP), cluster(), start()), Ok(good.clone()));
+        for typ in [ORDER_TYP, KEY_SET_TYP, "JWT"] {
+            assert_eq!(agent.verify(&sign(typ), cluster(), start()), Err(Error::Invalid), "{typ}");
+        }
+    }
+}

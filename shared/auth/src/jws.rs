@@ -79,3 +79,109 @@ pub(crate) fn in_time(now: i64, issued_at: i64, not_before: i64, expires_at: i64
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ed25519::PrivateKey;
+
+    const TYP: &str = "roadstead-test+jwt";
+
+    fn key() -> PrivateKey {
+        PrivateKey::from_seed(&[9; 32]).unwrap()
+    }
+
+    fn check(token: &str) -> Result<Value> {
+        verify(token, Algorithm::EdDSA, TYP, |_| Ok(key().public().decoding()))
+    }
+
+    fn signed(typ: &str, kid: Option<&str>, claims: &Value) -> String {
+        sign(Algorithm::EdDSA, typ, kid, key().encoding(), claims).unwrap()
+    }
+
+    /// A token whose header says more, signed by the holder of the key: only what is added can be wrong.
+    fn with_header(name: &str, value: Value) -> String {
+        let mut header = json!({"alg": "EdDSA", "typ": TYP});
+        header[name] = value;
+        let header: Header = serde_json::from_value(header).unwrap();
+        jsonwebtoken::encode(&header, &json!({"a": 1}), key().encoding()).unwrap()
+    }
+
+    #[test]
+    fn a_token_for_one_purpose_is_none_for_another() {
+        assert_eq!(check(&signed(TYP, None, &json!({"a": 1}))), Ok(json!({"a": 1})));
+        for typ in ["JWT", "roadstead-test", "ROADSTEAD-TEST+JWT", ""] {
+            assert_eq!(check(&signed(typ, None, &json!({"a": 1}))), Err(Error::Invalid), "{typ}");
+        }
+        assert_eq!(check(&with_header("typ", Value::Null)), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn names_of_keys_are_plain_and_short() {
+        for good in ["k", "A-b_9", "", &"k".repeat(KID_MAX)] {
+            assert!(check(&signed(TYP, Some(good), &json!({"a": 1}))).is_ok(), "{good}");
+        }
+        for odd in ["../k", "k k", "k'", "k\n", "schlüssel", &"k".repeat(KID_MAX + 1)] {
+            let mut asked = false;
+            let token = signed(TYP, Some(odd), &json!({"a": 1}));
+            let found: Result<Value> = verify(&token, Algorithm::EdDSA, TYP, |_| {
+                asked = true;
+                Ok(key().public().decoding())
+            });
+            assert_eq!(found, Err(Error::Invalid), "{odd}");
+            assert!(!asked, "no key is looked for under {odd}");
+        }
+    }
+
+    #[test]
+    fn a_header_brings_no_key_and_asks_for_nothing_unknown() {
+        for (name, value) in [
+            ("jwk", serde_json::to_value(crate::jwt::Jwk::of(&key().public())).unwrap()),
+            ("jku", json!("https://evil.example/keys")),
+            ("x5u", json!("https://evil.example/x5")),
+            ("x5c", json!(["AAAA"])),
+            ("crit", json!(["b64"])),
+            ("zip", json!("DEF")),
+            ("enc", json!("A256GCM")),
+        ] {
+            assert_eq!(check(&with_header(name, value)), Err(Error::Invalid), "{name}");
+        }
+        assert!(check(&with_header("cty", json!("JWT"))).is_ok());
+    }
+
+    #[test]
+    fn tokens_are_read_up_to_their_bound() {
+        let of = |text: usize| signed(TYP, None, &json!({"a": "x".repeat(text)}));
+        assert_eq!(TOKEN_MAX, 8_192);
+        let longest = (5_000..6_500).map(of).find(|token| token.len() == TOKEN_MAX).unwrap();
+        assert!(check(&longest).is_ok());
+        let longer = (5_000..6_500).map(of).find(|token| token.len() == TOKEN_MAX + 1 || token.len() == TOKEN_MAX + 2);
+        assert_eq!(check(&longer.unwrap()), Err(Error::Invalid));
+        assert_eq!(check(&of(TOKEN_MAX)), Err(Error::Invalid));
+    }
+
+    #[test]
+    fn each_time_counts_by_itself() {
+        let now = 1_800_000_000;
+        for (issued_at, not_before, expires_at, good) in [
+            (now, now, now, true),
+            (now + 30, now, now + 60, true),
+            (now + 31, now, now + 60, false),
+            (now, now + 30, now + 60, true),
+            (now, now + 31, now + 60, false),
+            (now - 60, now - 60, now - 30, true),
+            (now - 60, now - 60, now - 31, false),
+            (i64::MIN, i64::MIN, i64::MAX, true),
+            (i64::MAX, i64::MIN, i64::MAX, false),
+        ] {
+            let judged = in_time(now, issued_at, not_before, expires_at);
+            assert_eq!(
+                judged,
+                if good { Ok(()) } else { Err(Error::OutOfTime) },
+                "{issued_at} {not_before} {expires_at}"
+            );
+        }
+    }
+}

@@ -299,3 +299,58 @@ fn check_secret(secret: &Secret) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> PrivateKey {
+        PrivateKey::generate().unwrap()
+    }
+
+    #[test]
+    fn only_a_key_that_is_what_it_says_counts() {
+        let public = key().public();
+        let good = Jwk::of(&public);
+        assert_eq!(good.public(), Some(public));
+        let silent = Jwk { usage: String::new(), alg: String::new(), ..good.clone() };
+        assert_eq!(silent.public(), Some(public));
+        let text = |text: &str| text.to_owned();
+        for odd in [
+            Jwk { kty: text("EC"), ..good.clone() },
+            Jwk { crv: text("X25519"), ..good.clone() },
+            Jwk { usage: text("enc"), ..good.clone() },
+            Jwk { alg: text("HS256"), ..good.clone() },
+            Jwk { kid: key().public().kid(), ..good.clone() },
+            Jwk { kid: String::new(), ..good.clone() },
+            Jwk { x: key().public().base64url(), ..good.clone() },
+        ] {
+            assert_eq!(odd.public(), None, "{odd:?}");
+            let both = format!(r#"{{"keys":[{},{}]}}"#, json(&odd), json(&good));
+            assert_eq!(KeySet::parse(both.as_bytes()), Ok(KeySet::of([public])), "the good one beside it stays");
+        }
+    }
+
+    fn json(jwk: &Jwk) -> String {
+        serde_json::to_string(jwk).unwrap()
+    }
+
+    #[test]
+    fn sets_are_bounded_in_bytes_and_number() {
+        let text = KeySet::of([key().public()]).to_json().to_string();
+        let padded = |length: usize| format!("{text}{}", " ".repeat(length - text.len()));
+        assert_eq!(KEY_SET_BYTES_MAX, 65_536);
+        assert!(KeySet::parse(padded(KEY_SET_BYTES_MAX).as_bytes()).is_ok());
+        assert!(KeySet::parse(padded(KEY_SET_BYTES_MAX + 1).as_bytes()).is_err());
+        assert!(KeySet::parse(padded(KEY_SET_BYTES_MAX * 2).as_bytes()).is_err());
+        assert_eq!(KeySet::of((0..KEYS_MAX + 3).map(|_| key().public())).0.len(), KEYS_MAX);
+    }
+
+    #[test]
+    fn signers_and_verifiers_print_no_key() {
+        let secret = Secret::new("canary-".repeat(5));
+        let signer = Signer::hs256(&secret, "i", "a").unwrap();
+        let verifier = Verifier::hs256(&secret, "i", "a").unwrap();
+        assert_eq!(format!("{signer:?} {verifier:?}"), "jwt::Signer jwt::Verifier");
+    }
+}

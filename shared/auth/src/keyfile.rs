@@ -294,6 +294,98 @@ mod tests {
         }
     }
 
+    /// The file with one text in another's place.
+    fn with(file: &KeyFile, from: &str, to: &str) -> String {
+        let text = file.to_json().unwrap();
+        assert!(text.expose().contains(from), "{from}");
+        text.expose().replace(from, to)
+    }
+
+    #[test]
+    fn each_purpose_has_its_keys() {
+        let mut file = KeyFile::generate(start()).unwrap();
+        for (from, to) in [
+            ("\"access\"", "\"identity\""),
+            ("\"identity\"", "\"access\""),
+            ("\"access\"", "\"else\""),
+            ("\"OKP\"", "\"EC\""),
+            ("\"Ed25519\"", "\"X25519\""),
+            (file.root.key.kid(), file.access[0].key.kid()),
+        ] {
+            assert!(KeyFile::parse(&with(&file, from, to)).is_err(), "{from} {to}");
+        }
+        for _ in 0..KEPT {
+            file.access.push(Aged { key: PrivateKey::generate().unwrap(), created_at: start() });
+            let few = file.access.len() <= KEPT;
+            assert_eq!(KeyFile::parse(file.to_json().unwrap().expose()).is_ok(), few, "{}", file.access.len());
+        }
+        let mut rootless: serde_json::Value =
+            serde_json::from_str(KeyFile::generate(start()).unwrap().to_json().unwrap().expose()).unwrap();
+        let root = rootless["keys"].as_array_mut().unwrap().remove(0);
+        assert!(KeyFile::parse(&rootless.to_string()).is_err());
+        rootless["keys"].as_array_mut().unwrap().extend([root.clone(), root]);
+        assert!(KeyFile::parse(&rootless.to_string()).is_err(), "two roots");
+    }
+
+    #[test]
+    fn the_file_is_read_up_to_its_bound() {
+        let text = KeyFile::generate(start()).unwrap().to_json().unwrap();
+        let padded = |length: usize| format!("{}{}", text.expose(), " ".repeat(length - text.expose().len()));
+        assert_eq!(FILE_MAX, 65_536);
+        assert!(KeyFile::parse(&padded(FILE_MAX)).is_ok());
+        assert!(KeyFile::parse(&padded(FILE_MAX + 1)).is_err() && KeyFile::parse(&padded(FILE_MAX * 2)).is_err());
+    }
+
+    #[test]
+    fn another_root_or_another_pepper_is_another_hub() {
+        let (one, two) = (KeyFile::generate(start()).unwrap(), KeyFile::generate(start()).unwrap());
+        assert!(one.same_hub(&KeyFile { access: two.access.clone(), ..one.clone() }));
+        assert!(!one.same_hub(&KeyFile { pepper: two.pepper.clone(), ..one.clone() }));
+        assert!(!one.same_hub(&KeyFile { root: two.root.clone(), ..one.clone() }));
+    }
+
+    #[test]
+    fn a_seal_depends_on_the_digest_and_the_pepper() {
+        let (one, two) = (KeyFile::generate(start()).unwrap(), KeyFile::generate(start()).unwrap());
+        let sealed = one.pepper().seal("digest").unwrap();
+        assert!(sealed.len() == 64 && hex::decode(&sealed).is_some(), "{sealed}");
+        assert_ne!(sealed, one.pepper().seal("digesu").unwrap());
+        assert_ne!(sealed, two.pepper().seal("digest").unwrap());
+        let names = [&one, &one, &two].map(|file| file.pepper().checkpoint_key().unwrap().kid().to_owned());
+        assert!(names[0] == names[1] && names[1] != names[2]);
+        // HMAC-SHA256, computed apart: what was sealed before must be found again.
+        let zero = Pepper(Zeroizing::new([0; PEPPER_BYTES]));
+        assert_eq!(zero.seal("digest").unwrap(), "7bf3903e9eaf6a33c1a682e1a56d28b99827cab1092692ca5f88d91df6e60cdf");
+    }
+
+    #[test]
+    fn what_prints_keys_prints_names() {
+        let file = KeyFile::generate(start()).unwrap();
+        let printed = format!("{file:?}");
+        assert!(printed.starts_with("KeyFile {") && printed.contains(file.root.key.kid()), "{printed}");
+        assert_eq!(format!("{:?}", file.pepper()), "Pepper(***)");
+    }
+
+    #[test]
+    fn the_newest_key_tells_when_to_rotate() {
+        let mut file = KeyFile::generate(start()).unwrap();
+        assert_eq!(file.newest(), start());
+        let later = start() + Duration::days(90);
+        file.rotate(later).unwrap();
+        assert_eq!(file.newest(), later);
+    }
+
+    #[test]
+    fn keys_sign_once_they_were_published_long_enough() {
+        let at = |minutes| start() + Duration::minutes(minutes);
+        let aged = |minutes| Aged { key: PrivateKey::generate().unwrap(), created_at: at(minutes) };
+        let keys = [aged(20), aged(10), aged(0)];
+        let signs = |minutes| signing(&keys, at(minutes)).unwrap().created_at;
+        for (now, key) in [(0, 0), (9, 0), (19, 0), (20, 10), (29, 10), (30, 20), (99, 20)] {
+            assert_eq!(signs(now), at(key), "after {now} minutes");
+        }
+    }
+
     proptest! {
         #[test]
         fn garbage_does_not_panic(text in ".{0,200}", time in any::<i64>()) {

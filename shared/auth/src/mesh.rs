@@ -113,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_does_not_print_itself_and_lengths_count() {
+        assert_eq!(format!("{:?}", key()), "MeshKey(***)");
+        let parts = SignedParts { context: "bus.v1", parts: &[b"body"] };
+        let signature = key().sign(&parts);
+        for odd in [signature.to_uppercase(), format!("{signature}00"), signature[..62].to_owned(), "0".repeat(64)] {
+            assert!(!key().verify(&parts, &odd), "{odd}");
+        }
+        assert!(MeshKey::new(&Secret::new("k".repeat(SECRET_MIN - 1))).is_err());
+    }
+
+    #[test]
     fn the_bytes_are_pinned() {
         // HMAC-SHA256 over length-prefixed parts; another order or prefix would split a mesh of two versions.
         let signature = key().sign(&SignedParts { context: "bus.v1", parts: &[b"body"] });

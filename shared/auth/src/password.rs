@@ -44,11 +44,15 @@ pub fn verify(password: &Secret, hash: &str) -> bool {
     }
     let Ok(parsed) = PasswordHash::new(hash) else { return false };
     let Ok(params) = Params::try_from(&parsed) else { return false };
-    let (memory, passes, lanes) = COST_MAX;
-    if params.m_cost() > memory || params.t_cost() > passes || params.p_cost() > lanes {
+    if is_too_costly(&params) {
         return false;
     }
     engine().is_ok_and(|engine| engine.verify_password(password.expose().as_bytes(), &parsed).is_ok())
+}
+
+fn is_too_costly(params: &Params) -> bool {
+    let (memory, passes, lanes) = COST_MAX;
+    params.m_cost() > memory || params.t_cost() > passes || params.p_cost() > lanes
 }
 
 /// Whether a stored hash was made with other costs than ours: hash again at the next good login.
@@ -140,6 +144,36 @@ mod tests {
         assert_eq!(hash(&long), Err(Error::Invalid));
         let costly = "$argon2id$v=19$m=4194304,t=2,p=1$c2FsdHNhbHRzYWx0$MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE";
         assert!(!verify(&Secret::new("x"), costly));
+    }
+
+    #[test]
+    fn passwords_are_taken_up_to_their_bound() {
+        let longest = Secret::new("x".repeat(PASSWORD_MAX));
+        let stored = hash(&longest).unwrap();
+        assert!(verify(&longest, &stored));
+        // A hash that another program made of a longer one is not looked at.
+        let longer = Secret::new("x".repeat(PASSWORD_MAX + 1));
+        let stored = engine().unwrap().hash_password(longer.expose().as_bytes()).unwrap().to_string();
+        assert!(!verify(&longer, &stored));
+    }
+
+    #[test]
+    fn costs_of_stored_hashes_have_bounds() {
+        let (memory, passes, lanes) = COST_MAX;
+        let costly = |memory, passes, lanes| is_too_costly(&Params::new(memory, passes, lanes, None).unwrap());
+        assert!(!costly(memory, passes, lanes) && !costly(COST.0, COST.1, COST.2));
+        assert!(costly(memory + 1, 1, 1) && costly(memory * 2, 1, 1));
+        assert!(costly(1_024, passes + 1, 1) && costly(1_024, passes * 2, 1));
+        assert!(costly(1_024, 1, lanes + 1) && costly(1_024, 1, lanes * 2));
+    }
+
+    #[tokio::test]
+    async fn a_hasher_knows_a_password_and_does_not_print_it() {
+        let hasher = Hasher::with_limits(1, 1).unwrap();
+        assert!(format!("{hasher:?}").starts_with("Hasher { free: 1"), "{hasher:?}");
+        let stored = hasher.hash(Secret::new("password123")).await.unwrap();
+        assert_eq!(hasher.verify(Secret::new("password123"), Some(stored.clone())).await, Ok(true));
+        assert_eq!(hasher.verify(Secret::new("password124"), Some(stored)).await, Ok(false));
     }
 
     #[tokio::test]

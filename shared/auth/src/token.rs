@@ -140,6 +140,8 @@ mod tests {
         assert_eq!(text.expose().len(), TOKEN_LEN);
         let read = parse(Kind::ApiKey, text.expose()).unwrap();
         assert_eq!((read.id, read.digest()), (token.id, token.digest()));
+        assert_eq!(token.digest(), digest(token.secret.expose()), "what is stored follows from the secret half");
+        assert_eq!(token.id::<ApiKeyId>().uuid(), token.id);
         assert!(matches!(api_key_proof(text.expose()), Some(CredentialProof::ApiKey { id, .. }) if id == token.id()));
     }
 
@@ -170,6 +172,18 @@ mod tests {
         assert_eq!(api_key_proof(&key), Some(CredentialProof::LegacyApiKey { digest: digest(&key) }));
         for bad in ["ks_", "ks_a b", "ks_../x", &format!("ks_{}", "a".repeat(200))] {
             assert!(api_key_proof(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_its_word() {
+        let words = [Kind::ApiKey, Kind::Join, Kind::Refresh, Kind::PasswordReset].map(Kind::prefix);
+        assert_eq!(words, ["rsk", "rsj", "rsr", "rsp"], "scanners of leaked credentials look for them");
+        let token = sample();
+        for kind in [Kind::Join, Kind::Refresh, Kind::PasswordReset] {
+            let text = format(kind, token.id, &token.secret);
+            assert_eq!(parse(kind, text.expose()).unwrap().kind, kind);
+            assert!(api_key_proof(text.expose()).is_none(), "{kind:?}");
         }
     }
 

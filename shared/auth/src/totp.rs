@@ -1,9 +1,8 @@
 //! Codes of authenticator apps (RFC 6238 over RFC 4226): HMAC-SHA-1, six digits, thirty seconds, which is what every app
 //! reads. SHA-1 is broken for collisions, not for HMAC (RFC 6194 §3.3); apps ignore a request for another hash.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::hmac;
+use roadstead_contracts::percent::escape;
 use roadstead_runtime::{Ids, Secret};
 use subtle::ConstantTimeEq as _;
 
@@ -94,18 +93,6 @@ impl TotpSecret {
     }
 }
 
-fn escape(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +123,30 @@ mod tests {
         assert_eq!(secret.accept(&code, now + 90, 0), None, "over");
         for odd in ["", "12345", "1234567", "abcdef", "１２３４５６"] {
             assert_eq!(secret.accept(odd, now, 0), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_secret_has_twenty_bytes_and_is_stored_as_it_is() {
+        assert_eq!(sample().bytes(), b"12345678901234567890");
+        for length in [0, 19, 21, 32] {
+            assert!(TotpSecret::from_bytes(&vec![7; length]).is_none(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_an_earlier_step_does_not_count_after_a_later_one() {
+        let (secret, now) = (sample(), 1_800_000_000);
+        let step = now / STEP_SECONDS;
+        for (of, last, found) in [
+            (step - 1, step - 2, Some(step - 1)),
+            (step - 1, step - 1, None),
+            (step - 1, step, None),
+            (step + 1, step, Some(step + 1)),
+            (step + 2, 0, None),
+            (step - 2, 0, None),
+        ] {
+            assert_eq!(secret.accept(&secret.code(of), now, last), found, "{of} after {last}");
         }
     }
 

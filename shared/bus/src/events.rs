@@ -10,7 +10,7 @@ use roadstead_runtime::kill;
 
 use crate::message::reason;
 use crate::meter::Count;
-use crate::transport::{Arrival, Delivery, Destination, Shape, Subscription, dead_letter_queue, events_destination};
+use crate::transport::{Delivery, Destination, Shape, Subscription, dead_letter_queue, events_destination};
 use crate::{BODY_MAX, Bus, Error, Result, seal};
 
 /// How long an event may take to be confirmed; after that it counts as not sent and stays in the outbox.
@@ -64,26 +64,10 @@ impl Bus {
         F: Future<Output = roadstead_contracts::Result<()>> + Send + 'static,
     {
         let handle: Handle = Arc::new(move |event| Box::pin(handler(event)));
-        let mut deliveries = self.inner.transport.consume(self.event_subscription(group, patterns));
-        let bus = self.clone();
-        let tasks = self.inner.member.tasks.clone();
-        let stopping = tasks.stopping();
-        self.inner.member.tasks.spawn("bus-events", async move {
-            loop {
-                let arrival = tokio::select! {
-                    biased;
-                    () = stopping.cancelled() => return,
-                    arrival = deliveries.next() => arrival,
-                };
-                match arrival {
-                    Some(Arrival::Message(delivery)) => {
-                        let (bus, handle) = (bus.clone(), Arc::clone(&handle));
-                        tasks.spawn("bus-event", async move { bus.take_event(group, *delivery, &handle).await });
-                    }
-                    Some(Arrival::Attached(_) | Arrival::Lost) => {}
-                    None => return,
-                }
-            }
+        let (bus, subscription) = (self.clone(), self.event_subscription(group, patterns));
+        self.each(subscription, "bus-events", "bus-event", move |delivery| {
+            let (bus, handle) = (bus.clone(), Arc::clone(&handle));
+            async move { bus.take_event(group, delivery, &handle).await }
         });
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! work. What the messages are is in `contracts::message`.
 
 mod call;
+mod changes;
 mod error;
 mod events;
 mod forged;
@@ -27,6 +28,7 @@ mod transport;
 mod unruly;
 
 pub use call::{CALL_DEADLINE_MAX, CallContext};
+pub use changes::{Changes, Remembers};
 pub use error::{Error, Result};
 pub use events::Subscriber;
 pub use forged::Forged;

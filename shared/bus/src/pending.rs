@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Message, Result};
 
-/// Most requests under way in one process: each holds a few kilobytes, and a broker on two cores answers
-/// 7,000 a second (perf.md §4), so more than this could only wait for its deadline.
+/// Most requests under way in one process: each holds a few kilobytes, and a broker on two cores answers some
+/// 7,000 a second, so more than this could only wait for its deadline.
 const PENDING_MAX: usize = 32_768;
 
 type Answer = Result<Message>;

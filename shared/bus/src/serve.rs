@@ -11,7 +11,7 @@ use crate::member::REPLIES_PREFIX;
 use crate::message::{header, reason};
 use crate::meter::Count;
 use crate::router::{Handled, Incoming, Route, answer_body};
-use crate::transport::{Arrival, Delivery, Destination};
+use crate::transport::{Arrival, Delivery, Destination, Subscription};
 use crate::{BODY_MAX, Bus, Message, Result, Router, seal};
 
 /// Handlers of look-ups are dropped this long after their deadline: nobody waits, and a stuck one must not hold its place.
@@ -28,7 +28,7 @@ pub struct ServeOptions {
 }
 
 impl Default for ServeOptions {
-    /// 64: enough to hide a database's latency, few enough that a stop is quick (perf.md §4 says 64 to 256).
+    /// 64: enough to hide a database's latency, few enough that a stop is quick.
     fn default() -> Self {
         Self { concurrency: 64 }
     }
@@ -51,11 +51,28 @@ impl Bus {
         router.check()?;
         let subscription = router.subscription(self, options.concurrency.max(1));
         let queue = subscription.queue.clone();
-        let mut deliveries = self.inner.transport.consume(subscription);
         let server = Arc::new(Server { bus: self.clone(), router, queue });
+        self.each(subscription, "bus-serve", "bus-handler", move |delivery| {
+            let server = Arc::clone(&server);
+            async move { server.take(delivery).await }
+        });
+        Ok(())
+    }
+
+    /// Takes each delivery of a subscription in a task of its own, until the process stops.
+    pub(crate) fn each<F>(
+        &self,
+        subscription: Subscription,
+        reader: &'static str,
+        taker: &'static str,
+        take: impl Fn(Delivery) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut deliveries = self.inner.transport.consume(subscription);
         let tasks = self.inner.member.tasks.clone();
         let stopping = tasks.stopping();
-        self.inner.member.tasks.spawn("bus-serve", async move {
+        self.inner.member.tasks.spawn(reader, async move {
             loop {
                 let arrival = tokio::select! {
                     biased;
@@ -64,16 +81,12 @@ impl Bus {
                 };
                 match arrival {
                     // The prefetch bounds how many of these there are.
-                    Some(Arrival::Message(delivery)) => {
-                        let server = Arc::clone(&server);
-                        tasks.spawn("bus-handler", async move { server.take(*delivery).await });
-                    }
+                    Some(Arrival::Message(delivery)) => tasks.spawn(taker, take(*delivery)),
                     Some(Arrival::Attached(_) | Arrival::Lost) => {}
                     None => return,
                 }
             }
         });
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drift::DriftPart;
 use crate::ids::ClusterId;
 use crate::message::{ClusterFacts, RightsProfile, SessionFacts};
 use crate::names::{ClusterName, Labels, Namespace};
@@ -108,17 +109,22 @@ pub struct RequestKind {
     /// The namespace that it names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// The kind by its other name: of a manifest's object whose resource only its API server knows, `policy.example.org`
+    /// beside `policies.example.org`. Rules may name either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<String>,
 }
 
 impl RequestKind {
     /// Of a verb and a kind, in a namespace or in none.
     pub fn of(verb: &str, kind: &str, namespace: Option<&str>) -> Self {
-        Self { verb: verb.to_owned(), kind: Some(kind.to_owned()), namespace: namespace.map(str::to_owned) }
+        let namespace = namespace.map(str::to_owned);
+        Self { verb: verb.to_owned(), kind: Some(kind.to_owned()), namespace, also: None }
     }
 
     /// What tells what an API server serves: everybody who may do anything there needs it.
     pub fn discovery() -> Self {
-        Self { verb: "get".to_owned(), kind: None, namespace: None }
+        Self { verb: "get".to_owned(), kind: None, namespace: None, also: None }
     }
 }
 
@@ -152,6 +158,14 @@ pub enum Notice {
     },
     /// Hub to agent: cut off for good; do not come back.
     Revoked {},
+    /// Agent to hub: part of a report of what operations applied and is not so any more. Sent again as a whole until
+    /// [`Notice::DriftTaken`] names its revision, or a later one follows.
+    Drift(DriftPart),
+    /// Hub to agent: the report of this revision is stored.
+    DriftTaken {
+        /// [`DriftPart::revision`].
+        revision: u64,
+    },
 }
 
 /// Head of a stream: what it is for. JSON, at most [`STREAM_HEAD_MAX`] bytes.

@@ -77,6 +77,14 @@ pub enum Fact {
         /// The cluster.
         cluster_id: ClusterId,
     },
+    /// What has drifted in a cluster changed.
+    #[serde(rename = "cluster.drift_changed")]
+    DriftChanged {
+        /// The cluster.
+        cluster_id: ClusterId,
+        /// Objects that have drifted now.
+        drifted: u32,
+    },
     /// An agent connected.
     #[serde(rename = "agent.connected")]
     AgentConnected {
@@ -126,6 +134,7 @@ impl Fact {
             Fact::ClusterCreated { .. } => "cluster.created",
             Fact::ClusterUpdated { .. } => "cluster.updated",
             Fact::ClusterDeleted { .. } => "cluster.deleted",
+            Fact::DriftChanged { .. } => "cluster.drift_changed",
             Fact::AgentConnected { .. } => "agent.connected",
             Fact::AgentDisconnected { .. } => "agent.disconnected",
             Fact::OperationUpdated { .. } => "operation.updated",

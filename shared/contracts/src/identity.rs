@@ -62,7 +62,7 @@ impl Role {
         let (resource, verb) = action.words();
         self.permissions().iter().any(|permission| {
             permission.split_once(':').is_some_and(|(object, act)| {
-                // `*:read` never reaches users, the system or the audit trail: those hold secrets and credentials (DESIGN, first admin).
+                // `*:read` never reaches users, the system or the audit trail: those hold secrets and credentials.
                 let object_matches = object == resource
                     || (object == "*" && (act == "*" || !matches!(resource, "users" | "system" | "audit")));
                 object_matches && (act == "*" || act == verb)
@@ -359,5 +359,90 @@ mod tests {
         let held = principal(&[Role::Admin], Some(reads));
         assert!(!held.allows(Action::AuditRead), "*:read of a key does not cover the trail either");
         assert!(held.refusal(Action::UsersWrite).errors[0].msg.contains("the credential is held to"));
+    }
+
+    fn words(words: &[&str]) -> Permissions {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn held_to(words: &[&str]) -> Scope {
+        Scope { permissions: Some(words.iter().map(|word| (*word).to_owned()).collect()), ..Scope::default() }
+    }
+
+    #[test]
+    fn words_of_the_hubs_policy_stand_for_those_of_roles() {
+        let who = |roles: &[Role]| Principal { permissions: Some(words(&["clusters:*"])), ..principal(roles, None) };
+        let held = Principal { scope: Some(held_to(&["users:*"])), ..who(&[]) };
+        let missing = "users:read is missing: the hub's policy does not grant it";
+        for (who, action, allowed, reason) in [
+            (who(&[]), Action::ClustersRead, true, "the hub's policy grants clusters:read"),
+            (who(&[Role::Admin]), Action::ClustersRead, true, "the hub's policy grants clusters:read"),
+            (who(&[Role::Admin]), Action::UsersRead, false, missing),
+            (held, Action::ClustersRead, false, "the credential is held to permissions without clusters:read"),
+            (principal(&[], None), Action::UsersRead, false, "users:read is missing: the account has no role"),
+            (principal(&[Role::Viewer], None), Action::ClustersRead, true, "the role viewer grants clusters:read"),
+        ] {
+            let decision = who.decide(action);
+            assert_eq!((decision.allowed, decision.reason.as_str()), (allowed, reason));
+            assert_eq!(who.allows(action), allowed);
+        }
+    }
+
+    #[test]
+    fn only_an_admin_with_the_word_for_it_acts_as_somebody_else() {
+        let with = |roles: &[Role], scope| principal(roles, scope).may_impersonate();
+        assert!(with(&[Role::Admin], Some(held_to(&["*:*", crate::scope::IMPERSONATE]))));
+        assert!(!with(&[Role::Operator], Some(held_to(&[crate::scope::IMPERSONATE]))));
+        assert!(!with(&[Role::Admin], Some(held_to(&["*:*", "clusters:*"]))));
+        assert!(!with(&[Role::Admin], Some(Scope::default())) && !with(&[Role::Admin], None));
+    }
+
+    #[test]
+    fn a_cluster_is_told_no_more_than_the_scope_covers() {
+        let told = |roles: &[Role], scope| principal(roles, scope).cluster_roles().into_iter().collect::<Vec<_>>();
+        assert_eq!(told(&[Role::Viewer, Role::Admin], None), [Role::Viewer, Role::Admin]);
+        let reads = || Some(held_to(&["*:read"]));
+        assert_eq!(told(&[Role::Admin], reads()), [Role::Viewer]);
+        assert_eq!(told(&[Role::Viewer, Role::Operator], reads()), [Role::Viewer]);
+        assert_eq!(told(&[Role::Admin], Some(held_to(&["users:*"]))), []);
+        let by_words = Principal { permissions: Some(words(&["*:read"])), ..principal(&[Role::Admin], None) };
+        assert_eq!(by_words.cluster_roles().into_iter().collect::<Vec<_>>(), [Role::Viewer]);
+        assert_eq!(principal(&[Role::Viewer, Role::Operator], None).highest_role(), Role::Operator);
+        assert_eq!(principal(&[], None).highest_role(), Role::Viewer);
+        assert_eq!(Role::ALL.map(|role| Role::parse(role.as_str())), Role::ALL.map(Some));
+        assert_eq!(["", "Admin", "root"].map(Role::parse), [None; 3]);
+    }
+
+    #[test]
+    fn addresses_and_clusters_that_a_credential_is_held_to() {
+        let inside: IpAddr = "10.1.2.3".parse().unwrap();
+        let outside: IpAddr = "192.0.2.1".parse().unwrap();
+        let free = principal(&[Role::Admin], None);
+        assert!(!free.has_sources() && free.check_source(outside).is_ok() && !free.is_cluster_bound());
+        let sources = Scope { sources: Some(["10.0.0.0/8".to_owned()].into()), ..Scope::default() };
+        let held = principal(&[Role::Admin], Some(sources));
+        assert!(held.has_sources() && held.check_source(inside).is_ok() && !held.is_cluster_bound());
+        assert_eq!(held.check_source(outside).unwrap_err().code, Code::SourceNotAllowed);
+        let cluster = |number| ClusterId::from_uuid(uuid::Uuid::from_u128(number));
+        let clusters = Scope { clusters: Some([cluster(1)].into()), ..Scope::default() };
+        let bound = principal(&[Role::Admin], Some(clusters));
+        assert!(!bound.has_sources() && bound.is_cluster_bound());
+        assert!(bound.can_see(cluster(1), None) && !bound.can_see(cluster(2), Some(bound.user_id)));
+    }
+
+    #[test]
+    fn what_is_owned_or_granted_is_seen() {
+        let cluster = |number| ClusterId::from_uuid(uuid::Uuid::from_u128(number));
+        let who = Principal { reach: Reach::Granted([cluster(1)].into()), ..principal(&[Role::Viewer], None) };
+        let other = UserId::from_uuid(uuid::Uuid::from_u128(9));
+        for (number, owner, seen) in [
+            (1, None, true),
+            (1, Some(other), true),
+            (2, Some(who.user_id), true),
+            (2, Some(other), false),
+            (2, None, false),
+        ] {
+            assert_eq!(who.can_see(cluster(number), owner), seen, "{number} {owner:?}");
+        }
     }
 }

@@ -60,6 +60,8 @@ typed_ids! {
     TokenPairId;
     /// An API key (the public half; the secret is not an id).
     ApiKeyId;
+    /// A passkey or security key of an account.
+    PasskeyId;
     /// A cluster of the registry.
     ClusterId;
     /// An agent: one key pair enrolled for one cluster.

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod drift;
 pub mod error;
 pub mod event;
 pub mod identity;
@@ -13,6 +14,7 @@ pub mod ids;
 pub mod message;
 pub mod names;
 pub mod operation;
+pub mod percent;
 pub mod policy;
 pub mod queue;
 pub mod scope;

@@ -391,6 +391,10 @@ pub struct RunOperation {
     /// work that must not be repeated with [`Ending::Interrupted`] instead of beginning it.
     #[serde(default)]
     pub begun: bool,
+    /// An order of this attempt may have been sent before, whatever became of it. A hosted agent whose ledger was elsewhere
+    /// then takes it for [`RunOperation::begun`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sent: bool,
     /// The operation as the user service signed it at this dispatch ([`OperationClaims`]): without it nothing is begun.
     pub order: String,
     /// Results of objects of this attempt that the hub has stored. Those that the ledger has beyond them (all of them when

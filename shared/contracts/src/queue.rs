@@ -1,6 +1,6 @@
 //! The queues: their names, and how each is declared.
 
-/// How a queue is declared and used (DESIGN, "Two planes").
+/// How a queue is declared and used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QueueKind {
     /// Exactly as the peers of the seeds declare it: durable, no arguments. Carries look-ups; expiry per message.

@@ -120,6 +120,7 @@ fn range(text: &str) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TypedId as _;
 
     fn permissions(words: &[&str]) -> Scope {
         Scope { permissions: Some(words.iter().map(|word| (*word).to_owned()).collect()), ..Scope::default() }
@@ -157,6 +158,54 @@ mod tests {
         }
         assert!(scope(&["10.0.0.0/33"]).checked().is_err() && scope(&[]).checked().is_err());
         assert!(!scope(&["nonsense"]).admits("10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_left_out_holds_nothing() {
+        assert!(Scope::default().is_unlimited());
+        let one = ClusterId::from_uuid(uuid::Uuid::from_u128(1));
+        for held in [
+            permissions(&["*:*"]),
+            Scope { clusters: Some([one].into()), ..Scope::default() },
+            Scope { sources: Some(["10.0.0.0/8".to_owned()].into()), ..Scope::default() },
+        ] {
+            assert!(!held.is_unlimited(), "{held:?}");
+        }
+        let two = ClusterId::from_uuid(uuid::Uuid::from_u128(2));
+        let bound = Scope { clusters: Some([one].into()), ..Scope::default() };
+        assert!(bound.reaches(one) && !bound.reaches(two) && Scope::default().reaches(two));
+    }
+
+    #[test]
+    fn scopes_have_their_bounds() {
+        let clusters = |count: usize| Scope {
+            clusters: Some(
+                (0..count).map(|number| ClusterId::from_uuid(uuid::Uuid::from_u128(number as u128))).collect(),
+            ),
+            ..Scope::default()
+        };
+        let sources = |count: usize| Scope {
+            sources: Some((0..count).map(|number| format!("10.0.{number}.0/24")).collect()),
+            ..Scope::default()
+        };
+        for (most, of) in
+            [(CLUSTERS_MAX, &clusters as &dyn Fn(usize) -> Scope), (SOURCES_MAX, &sources as &dyn Fn(usize) -> Scope)]
+        {
+            for (count, good) in [(0, false), (1, true), (most, true), (most + 1, false), (most * 2, false)] {
+                assert_eq!(of(count).checked().is_ok(), good, "{count} of {most}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_one_action_patterns_and_the_one_given_by_name() {
+        for good in
+            ["clusters:read", "audit:read", "access:approve", "clusters:impersonate", "*:*", "*:read", "users:*"]
+        {
+            assert!(permissions(&[good]).checked().is_ok(), "{good}");
+        }
+        let shown = permissions(&[&format!("\u{7}{}", "x".repeat(100))]).checked().unwrap_err().detail.into_owned();
+        assert_eq!(shown, format!("{} is no permission", "x".repeat(40)));
     }
 
     #[test]

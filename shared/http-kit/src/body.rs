@@ -1,27 +1,44 @@
-//! Bodies: bounded in size and time, JSON read strictly, wrong fields named and never repeated.
+//! Bodies: bounded in size and time and all together ([`crate::room`]), JSON read strictly, wrong fields named and never
+//! repeated.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::{Decompress, Payload};
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use actix_web::{FromRequest, HttpRequest, web};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 use roadstead_contracts::{Code, Error, Result};
 use serde::de::DeserializeOwned;
 
+use crate::room::{self, Growing, Share};
 use crate::{ApiFailure, Limits};
 
 /// Most characters of a field's name that an answer repeats: the client chose it, and may have chosen a megabyte.
 const NAME_SHOWN: usize = 64;
+/// Bytes that are unpacked at a time. They become a thousand times as many at most, so what is unpacked and not counted yet
+/// is about as much as a small body has.
+const UNPACKED_AT_ONCE: usize = 64;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+type Piece = std::result::Result<Bytes, PayloadError>;
 
 /// A whole body as it came, unpacked when it came gzipped.
 #[derive(Debug, Clone)]
 pub struct Body(pub Bytes);
+
+impl Body {
+    /// Gives the body up, and its share of the room with it. For handlers that go on waiting when they have passed it on.
+    pub fn let_go(self, request: &HttpRequest) {
+        drop(self.0);
+        request.extensions_mut().remove::<Share>();
+    }
+}
+
+/// Says in a request's extensions that its body was read to the end.
+pub(crate) struct WasRead;
 
 /// A JSON body. The content type must say so (415), the text must be JSON (400), the fields must fit (validation).
 #[derive(Debug, Clone)]
@@ -39,14 +56,22 @@ impl FromRequest for Body {
         let limits = limits_of(request);
         let limits = Limits { body: limits.body_at(request.path()), ..limits };
         let encoding = encoding(request.headers());
-        let (headers, payload) = (request.headers().clone(), payload.take());
+        let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let compressed = encoding?;
+            let length = announced(request.headers()).filter(|_| !compressed);
+            let mut share = room::of(&request).share(length);
             let bytes = if compressed {
-                collect(Decompress::from_headers(payload, &headers), limits).await?
+                collect(Decompress::from_headers(pieces(payload), request.headers()), limits, &mut share).await?
             } else {
-                collect(payload, limits).await?
+                collect(payload, limits, &mut share).await?
             };
+            let mut extensions = request.extensions_mut();
+            extensions.insert(WasRead);
+            if !bytes.is_empty() {
+                // Until the request is answered: what is made of the body takes its place.
+                extensions.insert(share);
+            }
             Ok(Self(bytes))
         })
     }
@@ -106,24 +131,46 @@ fn encoding(headers: &HeaderMap) -> Result<bool> {
     }
 }
 
-async fn collect<S>(mut stream: S, limits: Limits) -> Result<Bytes>
+/// Length that the request says.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The same bytes in pieces of [`UNPACKED_AT_ONCE`].
+fn pieces<S>(stream: S) -> impl Stream<Item = Piece> + Unpin
 where
-    S: futures_util::Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+    S: Stream<Item = Piece> + Unpin,
+{
+    Box::pin(stream::unfold((stream, Bytes::new()), |(mut stream, mut left)| async move {
+        if left.is_empty() {
+            match stream.next().await? {
+                Ok(chunk) => left = chunk,
+                fault => return Some((fault, (stream, left))),
+            }
+        } else {
+            // A chunk may become many megabytes: others of this thread have their turn between.
+            tokio::task::yield_now().await;
+        }
+        let piece = left.split_to(left.len().min(UNPACKED_AT_ONCE));
+        Some((Ok(piece), (stream, left)))
+    }))
+}
+
+async fn collect<S>(mut stream: S, limits: Limits, share: &mut Share) -> Result<Bytes>
+where
+    S: Stream<Item = Piece> + Unpin,
 {
     let read = async {
-        let mut whole = BytesMut::new();
+        let mut whole = Growing::new(limits.body, share);
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|fault| match fault {
                 PayloadError::Overflow => Error::of(Code::PayloadTooLarge),
                 _ => Error::new(Code::BadRequest, "the body broke off or is not encoded as it says"),
             })?;
             // Counted after unpacking: a bomb ends here (row R20).
-            if whole.len() + chunk.len() > limits.body {
-                return Err(Error::of(Code::PayloadTooLarge));
-            }
-            whole.extend_from_slice(&chunk);
+            whole.push(&chunk).await?;
         }
-        Ok(whole.freeze())
+        Ok(whole.finish())
     };
     tokio::time::timeout(limits.body_time, read).await.unwrap_or_else(|_| Err(Error::of(Code::RequestTimeout)))
 }
@@ -142,7 +189,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         return Err(Error::field(&["body"], "type_error", "expected an object"));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| field_error(&fault))?;
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|fault| field_error(&fault, bytes))?;
     reader.end().map_err(|fault| syntax_error(&fault))?;
     Ok(value)
 }
@@ -151,14 +198,23 @@ fn syntax_error(fault: &serde_json::Error) -> Error {
     Error::new(Code::BadJson, format!("malformed JSON at line {} column {}", fault.line(), fault.column()))
 }
 
-fn field_error(fault: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+fn field_error(fault: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> Error {
     use serde_json::error::Category;
     let inner = fault.inner();
     if inner.classify() != Category::Data {
-        return syntax_error(inner);
+        // A number where the name of a variant belongs is broken text to the library, though it is none.
+        return match serde_json::from_slice::<serde_json::Value>(bytes) {
+            Ok(_) => refused(fault.path(), "invalid type: expected a string"),
+            Err(_) => syntax_error(inner),
+        };
     }
+    refused(fault.path(), &inner.to_string())
+}
+
+/// What does not fit, for a reader of another form of body than JSON as well: where it is, and serde's sentence about it.
+pub fn refused(path: &serde_path_to_error::Path, sentence: &str) -> Error {
     let mut loc = vec!["body".to_owned()];
-    for segment in fault.path() {
+    for segment in path {
         match segment {
             serde_path_to_error::Segment::Seq { index } => loc.push(index.to_string()),
             serde_path_to_error::Segment::Map { key: name } | serde_path_to_error::Segment::Enum { variant: name } => {
@@ -167,11 +223,32 @@ fn field_error(fault: &serde_path_to_error::Error<serde_json::Error>) -> Error {
             serde_path_to_error::Segment::Unknown => {}
         }
     }
-    let text = inner.to_string();
-    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    let text = sentence.rsplit_once(" at line ").map_or(sentence, |(text, _)| text);
     let (kind, message) = describe(text, &mut loc);
     let location: Vec<&str> = loc.iter().map(String::as_str).collect();
-    Error::field(&location, kind, message)
+    let place = place(&location);
+    let mut error = Error::field(&location, kind, message);
+    // Many clients show this sentence and nothing else: where it does not say by itself what it is about, it begins with that.
+    if location.len() > 2 || (location.len() == 2 && error.detail.starts_with(EXPECTED)) {
+        error.detail = format!("{place}: {}", error.detail).into();
+    }
+    error
+}
+
+/// How a sentence begins that names only what would be good.
+const EXPECTED: &str = "expected ";
+
+/// A place as people write it: `rules[3].effect`.
+fn place(location: &[&str]) -> String {
+    let mut text = String::new();
+    for segment in location.iter().skip(1) {
+        if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+            text.extend(["[", segment, "]"]);
+        } else {
+            text.extend([if text.is_empty() { "" } else { "." }, segment]);
+        }
+    }
+    text
 }
 
 /// serde's sentences without the value that was sent, which may be a secret in the wrong place.
@@ -198,7 +275,7 @@ fn describe(text: &str, loc: &mut Vec<String>) -> (&'static str, String) {
     ] {
         if text.starts_with(prefix) {
             let expected = text.rsplit_once("expected ").map_or("another value", |(_, expected)| expected);
-            return (kind, format!("expected {expected}"));
+            return (kind, format!("{EXPECTED}{expected}"));
         }
     }
     // Sentences of our own types (`contracts::names`), which repeat nothing.
@@ -270,6 +347,34 @@ mod tests {
             );
             assert!(!format!("{error:?}").to_lowercase().contains("hunter2"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn regression_a_sentence_says_where() {
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Effect {
+            Allow,
+            Deny,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Rule {
+            #[expect(dead_code, reason = "only parsed")]
+            effect: Effect,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Rules {
+            #[expect(dead_code, reason = "only parsed")]
+            rules: Vec<Rule>,
+        }
+        assert!(matches!((Effect::Allow, Effect::Deny), (Effect::Allow, Effect::Deny)));
+        let wrong = parse::<Rules>(br#"{"rules":[{"effect":"deny"},{"effect":"hunter2"}]}"#).unwrap_err();
+        assert_eq!(wrong.detail, "rules[1].effect: expected `allow` or `deny`");
+        assert_eq!(wrong.errors[0].loc, ["body", "rules", "1", "effect"]);
+        assert_eq!(wrong.errors[0].msg, "expected `allow` or `deny`");
+        assert_eq!(parse::<Rules>(br#"{"rules":[{}]}"#).unwrap_err().detail, "rules[0].effect: Field required");
+        assert_eq!(parse::<Rules>(b"{}").unwrap_err().detail, "Field required", "as the seeds say it");
+        assert_eq!(parse::<Rule>(br#"{"effect":1}"#).unwrap_err().detail.split(':').next(), Some("effect"));
     }
 
     #[test]

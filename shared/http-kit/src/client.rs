@@ -2,12 +2,14 @@
 
 use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use ipnet::IpNet;
 use roadstead_contracts::{Code, Error};
+use roadstead_telemetry::TraceParent;
 
 use crate::ApiFailure;
 
@@ -23,8 +25,10 @@ pub struct RequestContext {
     pub request_id: String,
     /// The client's address, as far as trusted proxies tell it.
     pub client: IpAddr,
-    /// W3C trace context: a step of the client's trace, or of a new one.
-    pub traceparent: Option<String>,
+    /// W3C trace context: a step of the client's trace, or of a new one. Few requests go on with it, so it is no text yet.
+    pub traceparent: Option<TraceParent>,
+    /// When it came: what is asked elsewhere to answer it shares one deadline.
+    pub began: Instant,
 }
 
 impl FromRequest for RequestContext {

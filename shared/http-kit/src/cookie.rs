@@ -17,6 +17,8 @@ const PREFIX: &str = "__Host-";
 pub const SESSION: &str = "roadstead_session";
 /// What binds a login on its way to the browser that began it.
 pub const LOGIN: &str = "roadstead_login";
+/// What binds a sign-in with a passkey to the browser that began it.
+pub const PASSKEY: &str = "roadstead_passkey";
 /// The mark of a device that logged in before.
 pub const DEVICE: &str = "roadstead_device";
 /// Longest value that is looked at: a session is an access token of some 700 bytes.
@@ -88,7 +90,7 @@ fn is_alone(headers: &HeaderMap) -> bool {
 /// Our cookies of a request as one line, for the service behind the front door.
 pub(crate) fn own(headers: &HeaderMap) -> Option<String> {
     let mut kept = Vec::new();
-    for base in [SESSION, LOGIN, DEVICE] {
+    for base in [SESSION, LOGIN, PASSKEY, DEVICE] {
         for (tls, good) in [(true, true), (false, is_alone(headers))] {
             if let Some(value) = one(headers, &name(base, tls)).filter(|_| good) {
                 kept.push(format!("{}={}", name(base, tls), value.expose()));

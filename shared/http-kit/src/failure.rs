@@ -1,4 +1,4 @@
-//! The one error body (DESIGN, "Names, ids, errors"): RFC 9457 with both seeds' members.
+//! The one error body ("Errors" in `ARCHITECTURE.md`): RFC 9457 with both seeds' members.
 
 use std::fmt;
 

@@ -97,9 +97,13 @@ impl Forward {
         Self { base: base.trim_end_matches('/').to_owned(), client, key, clock }
     }
 
-    /// A client as [`Forward`] wants it.
-    pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-        reqwest::Client::builder()
+    /// A client as [`Forward`] wants it; `tls` where the services have certificates for each other.
+    pub fn client(timeout: Duration, tls: Option<rustls::ClientConfig>) -> reqwest::Result<reqwest::Client> {
+        let mut builder = reqwest::Client::builder();
+        if let Some(tls) = tls {
+            builder = builder.tls_backend_preconfigured(tls).https_only(true).http1_only();
+        }
+        builder
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(timeout.min(Duration::from_secs(5)))

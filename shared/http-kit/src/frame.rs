@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BoxBody, MessageBody as _};
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, Url};
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    REFERRER_POLICY, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::uri::PathAndQuery;
 use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
@@ -27,13 +27,15 @@ use roadstead_auth::mesh::MeshKey;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::{Ids, SharedClock};
 use roadstead_telemetry::TraceParent;
+use tracing::Instrument as _;
 
+use crate::body::WasRead;
 use crate::client::{self, RequestContext};
 use crate::failure::{self, ApiFailure, Pending};
 use crate::gate::{Here, Reached};
 use crate::meter::HttpMetrics;
 use crate::rate::Limiter;
-use crate::{Authenticator, forward, path};
+use crate::{Authenticator, forward, path, room, spans};
 
 /// Most header lines: what the HTTP/1 parser takes, so that HTTP/2 has no more.
 const HEADERS_MAX: usize = 96;
@@ -55,6 +57,8 @@ pub struct Limits {
     pub uri: usize,
     /// Longest time for a whole body to arrive.
     pub body_time: Duration,
+    /// Most bytes of all bodies that are held at once.
+    pub together: usize,
     /// Routes that take more.
     pub long: LongBodies,
 }
@@ -72,14 +76,24 @@ impl Limits {
     /// Longest body at a path.
     pub(crate) fn body_at(&self, path: &str) -> usize {
         let path = path.trim_end_matches('/');
-        if self.long.ends.iter().any(|end| path.ends_with(end)) { self.body.max(self.long.body) } else { self.body }
+        let is_long = self.long.ends.iter().any(|end| path.ends_with(end));
+        let most = if is_long { self.body.max(self.long.body) } else { self.body };
+        // What can never have room is refused before it is read.
+        most.min(room::longest(self.together))
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // 1 MiB is the bus's message limit; 8 KiB is what common proxies take; 30 s is reliability row R21.
-        Self { body: 1024 * 1024, uri: 8 * 1024, body_time: Duration::from_secs(30), long: LongBodies::default() }
+        // 32 MiB of bodies: what is made of them is a few times as much, and is to fit into 256 MiB with the rest (row F30).
+        Self {
+            body: 1024 * 1024,
+            uri: 8 * 1024,
+            body_time: Duration::from_secs(30),
+            together: 32 * 1024 * 1024,
+            long: LongBodies::default(),
+        }
     }
 }
 
@@ -152,13 +166,15 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let mut watch = Watch::start(Arc::clone(&self.front.metrics), request.method());
-        let context = context_of(&self.front, &request);
+        let mut context = context_of(&self.front, &request);
+        let span = spans::begin(&mut context, &request);
+        let (asked, method) = (span.clone(), watch.method);
         let request_id = context.request_id.clone();
         request.extensions_mut().insert(context);
         let verdict = admit(&self.front, &mut request);
         let under_v1 = request.path().starts_with("/api/v1/");
         let service = Rc::clone(&self.service);
-        Box::pin(async move {
+        let answered = async move {
             let answer = match verdict {
                 Ok(()) => service.call(request).await,
                 Err(refusal) => Ok(request.into_response(refusal.error_response())),
@@ -168,17 +184,20 @@ where
                     let response = finish(response, under_v1, &request_id);
                     let reached =
                         response.request().extensions().get::<Reached>().map(|reached| Arc::clone(&reached.0));
+                    spans::end(&span, method, reached.as_deref(), response.status());
                     watch.done(reached.as_deref(), response.status(), &request_id);
                     Ok(response)
                 }
                 Err(fault) => {
                     let (head, body) = fault.as_response_error().error_response().into_parts();
                     let (head, body) = finish_parts(head, body, under_v1, &request_id);
+                    spans::end(&span, method, None, head.status());
                     watch.done(None, head.status(), &request_id);
                     Err(Finished(RefCell::new(Some(head.set_body(body)))).into())
                 }
             }
-        })
+        };
+        Box::pin(answered.instrument(asked))
     }
 }
 
@@ -214,7 +233,7 @@ fn context_of(front: &Front, request: &ServiceRequest) -> RequestContext {
     });
     let client = signed.unwrap_or_else(|| client::address(peer, headers, &front.trusted_proxies));
     let trace = TraceParent::continue_or_new(client::single(headers, "traceparent"), &front.ids);
-    RequestContext { request_id, client, traceparent: Some(trace.to_string()) }
+    RequestContext { request_id, client, traceparent: Some(trace), began: Instant::now() }
 }
 
 impl Front {
@@ -300,9 +319,17 @@ fn finish(response: ServiceResponse<BoxBody>, under_v1: bool, request_id: &str) 
     let (request, response) = response.into_parts();
     let (head, body) = response.into_parts();
     let (mut head, body) = finish_parts(head, body, under_v1, request_id);
-    let refused = head.status().is_client_error() || head.status().is_server_error();
-    if refused && request.headers().contains_key(TRANSFER_ENCODING) {
-        // The body may be unread and need not end.
+    let unread = request.headers().contains_key(TRANSFER_ENCODING) && request.extensions().get::<WasRead>().is_none();
+    if unread && head.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // Whatever the answer is: a body that nobody has read need not end (row R05).
+        head.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if request.headers().contains_key(UPGRADE) && head.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // To whoever asked for a WebSocket the framework announces chunks and sends none; and what follows that request is
+        // no request. So the end of the connection is the end of the answer.
+        if body.size() == BodySize::Stream {
+            head.head_mut().no_chunking(true);
+        }
         head.head_mut().set_connection_type(ConnectionType::Close);
     }
     ServiceResponse::new(request, head.set_body(body))
@@ -354,7 +381,7 @@ fn finish_parts(
 fn is_bare_refusal(head: &HttpResponse<()>, body: &BoxBody) -> bool {
     let refused = head.status().is_client_error() || head.status().is_server_error();
     let json = head.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
-    refused && !(json && body.size() != actix_web::body::BodySize::Sized(0))
+    refused && !(json && body.size() != BodySize::Sized(0))
 }
 
 /// Methods as labels: any other word is one label, so that clients cannot make series.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use roadstead_telemetry::Metrics;
-use roadstead_telemetry::metrics::labels::{HttpAnswer, HttpRoute, QuotaClass};
+use roadstead_telemetry::metrics::labels::{HttpAnswer, HttpRoute, Outcome, QuotaClass};
 
 /// Counts requests. Templates come from the route table, so the number of series is fixed (row L02).
 pub trait HttpMetrics: Send + Sync {
@@ -15,6 +15,8 @@ pub trait HttpMetrics: Send + Sync {
     fn route(&self, method: &'static str, template: &str) -> Arc<dyn RouteMetrics>;
     /// A request was refused because its quota is used up.
     fn limited(&self, _class: &'static str) {}
+    /// A request was refused because there was no room for its body.
+    fn crowded(&self) {}
 }
 
 /// Counts the requests of one route and method.
@@ -53,6 +55,10 @@ impl HttpMetrics for Metrics {
 
     fn limited(&self, class: &'static str) {
         self.rate_limited.get_or_create(&QuotaClass { class }).inc();
+    }
+
+    fn crowded(&self) {
+        self.dropped.get_or_create(&Outcome { outcome: "http_bodies" }).inc();
     }
 }
 

@@ -13,6 +13,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use roadstead_runtime::Secret;
 use roadstead_runtime::outgoing::Policy;
 
+use crate::room::Share;
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a whole exchange may take: somebody waits in a browser.
@@ -33,6 +35,9 @@ pub enum Fault {
     /// The answer is longer than it may be.
     #[error("the answer is longer than {0} bytes")]
     TooLong(usize),
+    /// There was no room for the answer.
+    #[error("no room for the answer")]
+    NoRoom,
 }
 
 /// An answer, read whole.
@@ -113,7 +118,13 @@ impl Outgoing {
     /// Reads a document.
     pub async fn get(&self, url: &str, longest: usize) -> Result<Answer, Fault> {
         let url = self.check(url)?;
-        self.send(self.client.get(url).header("accept", "application/json"), longest).await
+        self.send(self.client.get(url).header("accept", "application/json"), longest, None).await
+    }
+
+    /// Reads a document that a request names: it has its share of the room for bodies.
+    pub async fn get_within(&self, url: &str, longest: usize, share: &mut Share) -> Result<Answer, Fault> {
+        let url = self.check(url)?;
+        self.send(self.client.get(url).header("accept", "application/json"), longest, Some(share)).await
     }
 
     /// Posts a form, with HTTP Basic authentication where there is a secret.
@@ -129,7 +140,7 @@ impl Outgoing {
         if let Some((name, secret)) = basic {
             request = request.basic_auth(name, Some(secret.expose()));
         }
-        self.send(request, longest).await
+        self.send(request, longest, None).await
     }
 
     /// Posts JSON with headers of the caller's own.
@@ -145,7 +156,7 @@ impl Outgoing {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request, longest).await
+        self.send(request, longest, None).await
     }
 
     /// Whether an address could be dialled at all, before a name in it is resolved.
@@ -167,7 +178,12 @@ impl Outgoing {
         Ok(url)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, longest: usize) -> Result<Answer, Fault> {
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        longest: usize,
+        mut share: Option<&mut Share>,
+    ) -> Result<Answer, Fault> {
         let unreachable = |fault: reqwest::Error| Fault::Unreachable(fault.without_url().to_string());
         let mut answer = request.send().await.map_err(unreachable)?;
         let status = answer.status().as_u16();
@@ -175,6 +191,9 @@ impl Outgoing {
         while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > longest {
                 return Err(Fault::TooLong(longest));
+            }
+            if let Some(share) = share.as_deref_mut() {
+                share.cover(body.len() + chunk.len(), longest).await.map_err(|_| Fault::NoRoom)?;
             }
             body.extend_from_slice(&chunk);
         }

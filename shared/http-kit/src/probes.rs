@@ -1,4 +1,4 @@
-//! The four routes that every service answers: `/healthz`, `/readyz`, `/version`, `/metrics` (DESIGN, "Who owns what").
+//! The four routes that every service answers: `/healthz`, `/readyz`, `/version`, `/metrics`.
 
 use std::fmt;
 use std::sync::Arc;

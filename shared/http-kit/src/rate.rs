@@ -135,13 +135,13 @@ impl fmt::Debug for Limiter {
 
 /// One governor per quota size, because a governor has one quota.
 mod by_limit {
-    use std::collections::HashMap;
     use std::sync::{Arc, PoisonError, RwLock};
 
     use super::{AtomicBool, AtomicU32, Keyed};
 
+    /// A handful, so that looking at each is quicker than hashing one.
     #[derive(Default)]
-    pub(super) struct ByLimit(RwLock<HashMap<u32, Arc<Local>>>);
+    pub(super) struct ByLimit(RwLock<Vec<(u32, Arc<Local>)>>);
 
     pub(super) struct Local {
         pub(super) keyed: Keyed,
@@ -152,14 +152,19 @@ mod by_limit {
 
     impl ByLimit {
         pub(super) fn get(&self, limit: u32, make: impl FnOnce() -> Keyed) -> Arc<Local> {
-            if let Some(found) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&limit) {
-                return Arc::clone(found);
+            let find = |list: &[(u32, Arc<Local>)]| {
+                list.iter().find(|(known, _)| *known == limit).map(|(_, local)| Arc::clone(local))
+            };
+            if let Some(found) = find(&self.0.read().unwrap_or_else(PoisonError::into_inner)) {
+                return found;
             }
-            let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            let made = map.entry(limit).or_insert_with(|| {
-                Arc::new(Local { keyed: make(), counted: AtomicU32::new(0), full: AtomicBool::new(false) })
-            });
-            Arc::clone(made)
+            let mut list = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = find(&list) {
+                return found;
+            }
+            let made = Arc::new(Local { keyed: make(), counted: AtomicU32::new(0), full: AtomicBool::new(false) });
+            list.push((limit, Arc::clone(&made)));
+            made
         }
     }
 }

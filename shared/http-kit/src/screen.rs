@@ -1,7 +1,8 @@
 //! A screen between the socket and the HTTP/1 parser, for what happens before there is a request: the parser answers a
 //! broken, too large or too slow head with an empty 400, 408 or 431; the screen puts our error body there. It also
-//! ends a head that comes too slowly on a connection that was used before, which the parser does for the first only,
-//! and spoils line ends without a carriage return, which the parser takes and a proxy before us may read otherwise.
+//! ends a head that comes too slowly on a connection that was used before, which the parser does for the first only;
+//! it ends a connection on which nothing was ever asked without a word; and it spoils line ends without a carriage return,
+//! which the parser takes and a proxy before us may read otherwise.
 //!
 //! Requests that parse pass through untouched.
 
@@ -40,6 +41,15 @@ enum Place {
     Behind,
 }
 
+/// What the parser got when it last asked the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Got {
+    /// Something. It has not asked for more since: it holds as much of a body as it takes.
+    Something,
+    /// Nothing yet: it is told when there is more.
+    Nothing,
+}
+
 pub(crate) struct Screen<S> {
     inner: S,
     front: Arc<Front>,
@@ -49,6 +59,7 @@ pub(crate) struct Screen<S> {
     /// The byte before the next one.
     last: u8,
     answered: bool,
+    got: Got,
     used: bool,
     closing: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -74,6 +85,7 @@ impl<S> Screen<S> {
             line_length: 0,
             last: 0,
             answered: false,
+            got: Got::Nothing,
             used: false,
             closing: false,
             timer: None,
@@ -159,6 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Screen<S> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
+        this.got = if polled.is_pending() { Got::Nothing } else { Got::Something };
         if this.place != Place::Blind
             && !this.closing
             && matches!(polled, Poll::Ready(Ok(())))
@@ -193,6 +206,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screen<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_pending(context))?;
+        if this.place == Place::Line && this.last == 0 && bytes.starts_with(b"HTTP/1.1 408 ") {
+            // Nothing was asked: an answer would be taken for the next request's, by browsers and clients that connect ahead.
+            this.answered = true;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let translated = this.translate(bytes);
         if this.place != Place::Blind && is_last_refusal(bytes) {
             // The parser would read on for as long as an endless body comes (row R05).
@@ -200,6 +218,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Screen<S> {
             this.timer = Some(Box::pin(tokio::time::sleep(LINGER)));
         }
         if !bytes.starts_with(b"HTTP/1.1 100") {
+            if !this.answered && this.got == Got::Something && this.place != Place::Blind {
+                // Nobody takes the body any more, and nobody would tell the parser to go on with it: the connection stayed.
+                context.waker().wake_by_ref();
+            }
             this.answered = true;
         }
         let Some(other) = translated else { return Pin::new(&mut this.inner).poll_write(context, bytes) };

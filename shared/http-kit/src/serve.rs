@@ -19,6 +19,7 @@ use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use crate::room::Room;
 use crate::screen::{LINGER, Screen};
 use crate::{Frame, Front};
 
@@ -73,6 +74,7 @@ pub fn serve<R>(tasks: &Tasks, options: ServeOptions, front: Arc<Front>, routes:
 where
     R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 {
+    let room = web::Data::new(Room::new(front.limits.together, Arc::clone(&front.metrics)));
     let mut builder = Server::build()
         .workers(options.workers.max(1))
         .max_concurrent_connections(CONNECTIONS_MAX)
@@ -80,8 +82,13 @@ where
         .disable_signals();
     for Listener { socket, tls } in options.listeners {
         let address = socket.local_addr()?;
-        let door =
-            Door { front: Arc::clone(&front), head_time: options.head_time, address, stopping: tasks.stopping() };
+        let door = Door {
+            front: Arc::clone(&front),
+            room: room.clone(),
+            head_time: options.head_time,
+            address,
+            stopping: tasks.stopping(),
+        };
         let routes = routes.clone();
         let name = format!("{}-{address}", options.name);
         builder = match tls {
@@ -109,6 +116,7 @@ where
 #[derive(Clone)]
 struct Door {
     front: Arc<Front>,
+    room: web::Data<Room>,
     head_time: Duration,
     address: SocketAddr,
     stopping: CancellationToken,
@@ -126,7 +134,11 @@ impl Door {
         R: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     {
         let limits = web::Data::new(self.front.limits);
-        let app = App::new().app_data(limits).configure(routes).wrap(Frame(Arc::clone(&self.front)));
+        let app = App::new()
+            .app_data(limits)
+            .app_data(self.room.clone())
+            .configure(routes)
+            .wrap(Frame(Arc::clone(&self.front)));
         let app = app.into_factory().map_err(|fault: actix_web::Error| fault.error_response());
         let stopping = self.stopping.clone();
         HttpService::build()

@@ -3,11 +3,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use roadstead_runtime::{OnFailure, SharedClock, Tasks};
+use roadstead_runtime::{SharedClock, Tasks};
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -15,8 +14,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// How often the files' times are looked at. SIGHUP looks at once.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+use crate::reload::{Followed, follow, stamp};
 
 /// Why a pair of files cannot be used. Each sentence names its file.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +22,7 @@ pub enum Error {
     /// Missing or unreadable.
     #[error("failed to read {what} {path}: {source}")]
     Read {
-        /// Key or certificate.
+        /// Key, certificate or authority.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -34,7 +32,7 @@ pub enum Error {
     /// Not what it should be.
     #[error("{what} {path} {fault}")]
     Bad {
-        /// Key or certificate.
+        /// Key, certificate or authority.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -46,8 +44,12 @@ pub enum Error {
 const KEY: &str = "TLS key";
 const CERTIFICATE: &str = "TLS certificate";
 
-fn bad(what: &'static str, path: &Path, fault: impl Into<String>) -> Error {
+pub(crate) fn bad(what: &'static str, path: &Path, fault: impl Into<String>) -> Error {
     Error::Bad { what, path: path.to_owned(), fault: fault.into() }
+}
+
+pub(crate) fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|source| Error::Read { what, path: path.to_owned(), source })
 }
 
 /// A pair of files.
@@ -60,21 +62,14 @@ pub struct Files {
 }
 
 impl Files {
-    fn load(&self, now: DateTime<Utc>) -> Result<CertifiedKey, Error> {
-        let read = |what, path: &Path| {
-            std::fs::read(path).map_err(|source| Error::Read { what, path: path.to_owned(), source })
-        };
+    pub(crate) fn load(&self, now: DateTime<Utc>) -> Result<CertifiedKey, Error> {
         let (key, chain) = (read(KEY, &self.key)?, read(CERTIFICATE, &self.certificate)?);
         certified(&key, &chain, self, now)
     }
 
-    /// Changes when a file is written or replaced; following links, as mounted secrets are.
-    fn stamp(&self) -> Option<[(SystemTime, u64); 2]> {
-        let look = |path: &Path| {
-            let data = std::fs::metadata(path).ok()?;
-            Some((data.modified().ok()?, data.len()))
-        };
-        Some([look(&self.key)?, look(&self.certificate)?])
+    /// Both of them.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        vec![self.certificate.clone(), self.key.clone()]
     }
 }
 
@@ -137,52 +132,12 @@ impl ResolvesServerCert for Certificate {
 impl Certificate {
     /// Reads the files, and reads them again whenever they change.
     pub fn watch(files: Files, clock: SharedClock, tasks: &Tasks) -> Result<Arc<Self>, Error> {
-        let stamp = files.stamp();
+        let (paths, seen) = (files.paths(), stamp(&files.paths()));
         let certificate = Arc::new(Self { current: ArcSwap::from_pointee(files.load(clock.now())?) });
         let watched = Arc::clone(&certificate);
-        let stopping = tasks.stopping();
-        tasks.run("tls-reload", OnFailure::Restart, move || {
-            let (files, clock, watched, stopping) =
-                (files.clone(), Arc::clone(&clock), Arc::clone(&watched), stopping.clone());
-            async move {
-                stopping.run_until_cancelled_owned(watched.follow(files, clock, stamp)).await.unwrap_or(Ok(()))
-            }
-        });
+        let load = move || files.load(clock.now());
+        follow(Followed { paths, seen, load, keep: move |pair| watched.current.store(Arc::new(pair)) }, tasks);
         Ok(certificate)
-    }
-
-    async fn follow(
-        self: Arc<Self>,
-        files: Files,
-        clock: SharedClock,
-        mut seen: Option<[(SystemTime, u64); 2]>,
-    ) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut tick = tokio::time::interval(LOOK_EVERY);
-        loop {
-            let told = tokio::select! {
-                _ = tick.tick() => false,
-                _ = hangup.recv() => true,
-            };
-            let (looked, now) = (files.clone(), clock.now());
-            // Two small files; still not on a thread that serves requests.
-            let (stamp, loaded) = tokio::task::spawn_blocking(move || {
-                let stamp = looked.stamp();
-                let changed = told || stamp != seen;
-                (stamp, changed.then(|| looked.load(now)))
-            })
-            .await?;
-            seen = stamp;
-            match loaded {
-                None => {}
-                Some(Ok(pair)) => {
-                    self.current.store(Arc::new(pair));
-                    tracing::info!("certificate {} read again", files.certificate.display());
-                }
-                Some(Err(fault)) => tracing::warn!("the certificate in use stays: {fault}"),
-            }
-        }
     }
 
     /// TLS settings that serve this certificate.

@@ -172,6 +172,13 @@ impl Kv for MemoryKv {
             Value::Bytes(_) => None,
         });
         let (after, taken) = take(before, now, quota, cost);
+        // What is counted often is here already.
+        if let Some(entry) = shard.entries.get_mut(key)
+            && let Value::EmptyAt(at) = &mut entry.value
+        {
+            (*at, entry.ends_at) = (after, after);
+            return Ok(taken);
+        }
         if shard.remove(key).is_none() && shard.entries.len() >= SHARD_KEYS_MAX {
             shard.sweep(now);
             if shard.entries.len() >= SHARD_KEYS_MAX {

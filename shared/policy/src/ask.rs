@@ -1,5 +1,8 @@
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::policy::ClusterFacts;
+
+use crate::kubernetes;
 
 /// A question: may this be done?
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +40,18 @@ pub struct Object<'a> {
     pub verb: &'a str,
     /// `plural.group`, the core group left out, with the subresource: `deployments.apps`, `secrets`, `pods/exec`.
     pub kind: &'a str,
+    /// The same by its other name, where only its API server knows which it is: rules may name either.
+    pub also: Option<&'a str>,
     /// Where it is. A namespace itself is in its own.
     pub place: Place<'a>,
+}
+
+impl<'a> Object<'a> {
+    /// What a request is about; nothing for one that is about no resource.
+    pub fn of(request: &'a RequestKind) -> Option<Self> {
+        let kind = request.kind.as_deref()?;
+        Some(Self { verb: &request.verb, kind, also: request.also.as_deref(), place: kubernetes::place(request) })
+    }
 }
 
 /// Where in a cluster something is.

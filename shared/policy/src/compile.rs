@@ -175,3 +175,108 @@ fn deny_all() -> Rule {
         origin: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use roadstead_contracts::identity::Action;
+    use roadstead_contracts::policy::{Pattern, Selector};
+
+    use super::*;
+
+    fn rule(number: u128) -> Rule {
+        Rule { id: RuleId::from_uuid(uuid::Uuid::from_u128(number)), name: "r".to_owned(), ..deny_all() }
+    }
+
+    fn json(rule: &Rule) -> usize {
+        serde_json::to_vec(rule).unwrap().len()
+    }
+
+    /// A rule whose [`size`] is exactly this.
+    fn sized(number: u128, bytes: usize) -> Rule {
+        let plain = Rule { origin: Some(String::new()), effect: Effect::Allow, ..rule(number) };
+        let rule = Rule { origin: Some("x".repeat(bytes - size(&plain))), ..plain };
+        assert_eq!(size(&rule), bytes);
+        rule
+    }
+
+    fn everyones(policy: &Policy) -> Vec<Rule> {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        policy.concerning(Who { username: "ada", roles: &BTreeSet::new(), groups: &BTreeSet::new() }, now)
+    }
+
+    /// What a limit in bytes is counted with may not be below what is sent, and not far above it.
+    #[test]
+    fn each_part_of_a_rule_is_counted_with_at_least_what_it_takes() {
+        let pattern = |number: usize| Pattern::parse(&format!("name-{number}-{}", "n".repeat(40))).unwrap();
+        let patterns = || (0..20).map(pattern).collect::<Vec<_>>();
+        let word = |action: &Action| format!("{}:{}", action.words().0, action.words().1);
+        let quotes = "\"".repeat(180);
+        let group = |number: usize| Subject::parse(&format!("group:{number}{quotes}")).unwrap();
+        let base = rule(1);
+        let parts: Vec<(&str, Rule)> = vec![
+            ("name", Rule { name: "n".repeat(63), ..base.clone() }),
+            ("subjects", Rule { subjects: (0..20).map(group).collect(), ..base.clone() }),
+            ("permissions", Rule { permissions: Action::ALL.iter().map(word).collect(), ..base.clone() }),
+            (
+                "clusters",
+                Rule {
+                    clusters: Clusters {
+                        names: (0..20).map(|number| pattern(number).to_string()).collect(),
+                        labels: None,
+                    },
+                    ..base.clone()
+                },
+            ),
+            (
+                "labels",
+                Rule {
+                    clusters: Clusters {
+                        names: BTreeSet::new(),
+                        labels: Some(Selector::parse(&["tier=abcdefghij"; 30].join(",")).unwrap()),
+                    },
+                    ..base.clone()
+                },
+            ),
+            ("namespaces", Rule { namespaces: patterns(), ..base.clone() }),
+            ("kinds", Rule { kinds: patterns(), ..base.clone() }),
+            ("verbs", Rule { verbs: patterns(), ..base.clone() }),
+            ("reason", Rule { reason: Some("\"".repeat(250)), ..base.clone() }),
+            ("origin", Rule { origin: Some("o".repeat(250)), ..base.clone() }),
+        ];
+        for (part, rule) in parts {
+            assert!(size(&rule) >= json(&rule), "{part}: {} for {}", size(&rule), json(&rule));
+            let (counted, taken) = (size(&rule) - size(&base), json(&rule) - json(&base));
+            // The name of a field that is left out is in the frame of every rule.
+            assert!(counted + 32 >= taken && counted <= taken + taken / 2, "{part}: {counted} for {taken}");
+        }
+    }
+
+    #[test]
+    fn what_travels_ends_exactly_at_its_bounds() {
+        let one = |bytes| Policy::compile(vec![sized(1, bytes)]);
+        assert_eq!(everyones(&one(RULES_OF_ONE_BYTES_MAX)).len(), 1);
+        assert_eq!(one(RULES_OF_ONE_BYTES_MAX).overfull(), None);
+        assert_eq!(everyones(&one(RULES_OF_ONE_BYTES_MAX + 1)).len(), 0);
+        assert!(one(RULES_OF_ONE_BYTES_MAX + 1).overfull().is_some());
+        let many = |count: usize| Policy::compile((1..=count as u128).map(rule).collect());
+        assert_eq!(
+            (everyones(&many(RULES_OF_ONE_MAX)).len(), many(RULES_OF_ONE_MAX).overfull()),
+            (RULES_OF_ONE_MAX, None)
+        );
+        // Deny rules that do not all travel are one that denies everything.
+        assert_eq!(everyones(&many(RULES_OF_ONE_MAX + 1)).len(), 1);
+        assert!(many(RULES_OF_ONE_MAX + 1).overfull().is_some());
+    }
+
+    #[test]
+    fn groups_are_looked_up_only_where_a_rule_names_one() {
+        let plain = rule(1);
+        let grouped = Rule { subjects: [Subject::parse("group:ops").unwrap()].into(), ..rule(2) };
+        assert!(!Policy::compile(vec![plain.clone()]).names_groups());
+        let policy = Policy::compile(vec![plain.clone(), grouped.clone()]);
+        assert!(policy.names_groups());
+        assert_eq!(policy.rules(), [plain, grouped], "nothing of a set is lost");
+    }
+}

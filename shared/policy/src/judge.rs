@@ -42,12 +42,11 @@ impl Judgement {
 
 /// Whether the caller may send this request to the cluster.
 pub fn judge(principal: &Principal, cluster: &ClusterFacts, request: &RequestKind, now: DateTime<Utc>) -> Judgement {
-    let Some(kind) = request.kind.as_deref().filter(|_| class(request) != Class::Discovery) else {
+    let Some(object) = Object::of(request).filter(|_| class(request) != Class::Discovery) else {
         let verdict = enters(principal, cluster, now);
         let goes_as = if verdict.ground == Ground::Granted { As::Own } else { As::Raised(Role::Viewer) };
         return Judgement { verdict, goes_as };
     };
-    let object = Object { verb: &request.verb, kind, place: place(request) };
     let reading = Asked::object(Action::ClustersRead, cluster, object);
     let reads = decide(principal, &reading, now);
     if class(request) == Class::Read {
@@ -70,6 +69,41 @@ pub fn judge(principal: &Principal, cluster: &ClusterFacts, request: &RequestKin
     settled(principal, &writing, own, writes, now)
 }
 
+/// Whether the caller may send this request as somebody else. The right to act as others is asked for before; this is the
+/// request itself, which the caller must be allowed: what the cluster's own RBAC gave to whom they act as is not theirs, so a
+/// change takes the right to change it, and not the right to look.
+pub fn judge_acting(
+    principal: &Principal,
+    cluster: &ClusterFacts,
+    request: &RequestKind,
+    now: DateTime<Utc>,
+) -> Verdict {
+    let verdict = judge(principal, cluster, request, now).verdict;
+    match Object::of(request) {
+        Some(object) if verdict.allowed && class(request) == Class::Write => {
+            decide(principal, &Asked::object(Action::OperationsWrite, cluster, object), now)
+        }
+        _ => verdict,
+    }
+}
+
+/// What denies a request to whom these rules concern, whatever else is granted: the refusal, if there is one. For somebody
+/// as whom a caller acts.
+pub fn denied(rules: &[Rule], cluster: &ClusterFacts, request: &RequestKind, now: DateTime<Utc>) -> Option<Verdict> {
+    let object = Object::of(request).filter(|_| class(request) != Class::Discovery);
+    let actions: &[Action] = match class(request) {
+        Class::Discovery | Class::Read => &[Action::ClustersRead],
+        Class::Write => &[Action::OperationsWrite, Action::ClustersRead],
+    };
+    actions.iter().find_map(|action| {
+        let asked = Asked { action: *action, cluster: Some(cluster), object };
+        let denies = |rule: &&Rule| rule.effect == Effect::Deny && rule.stands(now) && applies(rule, &asked);
+        let rule = rules.iter().filter(denies).min_by_key(|rule| rule.id)?;
+        let ground = Ground::Rule { id: rule.id, name: rule.name.clone() };
+        Some(Verdict { allowed: false, action: *action, ground })
+    })
+}
+
 /// Whether the caller may have these changes made, and in which role the cluster sees them: the change is signed as a whole,
 /// so one role is for all of it. The first refusal counts.
 pub fn judge_change(
@@ -86,8 +120,8 @@ pub fn judge_change(
     let mut raised = None;
     for change in changes {
         let kind = change.kind.as_deref().unwrap_or(EVERYTHING);
-        let asked =
-            Asked::object(Action::OperationsWrite, cluster, Object { verb: &change.verb, kind, place: place(change) });
+        let object = Object { verb: &change.verb, kind, also: change.also.as_deref(), place: place(change) };
+        let asked = Asked::object(Action::OperationsWrite, cluster, object);
         // Nobody knows what it will be about: a rule that denies one kind denies this.
         let widened: Vec<Rule>;
         let rules = if kind == EVERYTHING {
@@ -168,6 +202,18 @@ pub fn namespaces<'p>(
         return Ok(Namespaces(None));
     }
     Ok(Namespaces(Some(principal.rules.iter().filter(here).flat_map(|rule| &rule.namespaces).collect())))
+}
+
+/// For which kind of request an identity is signed for whoever lists the namespaces of a cluster; nothing for whoever lists
+/// all of them in their own name. Who may not see all is shown some of them by the hub, and looks in as whoever may enter.
+pub fn lists_namespaces_by(principal: &Principal, cluster: &ClusterFacts, now: DateTime<Utc>) -> Option<RequestKind> {
+    let every = RequestKind::of("list", "namespaces", None);
+    let Judgement { verdict, goes_as } = judge(principal, cluster, &every, now);
+    match (verdict.allowed, goes_as) {
+        (true, As::Own) => None,
+        (true, As::Raised(_)) => Some(every),
+        (false, _) => Some(RequestKind::discovery()),
+    }
 }
 
 /// The highest role in which the cluster sees the caller without any rule.

@@ -75,6 +75,45 @@ struct Info<'a> {
     resource: &'a str,
     subresource: Option<&'a str>,
     namespace: Option<&'a str>,
+    name: Option<&'a str>,
+}
+
+/// A request to a resource, taken apart: for whoever writes down what was asked. Decisions take [`read`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// As in [`RequestKind`]; empty for a method that the API server knows no verb for.
+    pub verb: String,
+    /// Empty for the core group.
+    pub group: String,
+    /// In the plural.
+    pub resource: String,
+    /// What of it.
+    pub subresource: Option<String>,
+    /// Where; a namespace itself is in its own.
+    pub namespace: Option<String>,
+    /// Which; none for a collection.
+    pub name: Option<String>,
+}
+
+impl Parts {
+    /// The resource as rules name it, without what of it.
+    pub fn kind(&self) -> String {
+        kind_of(&self.group, &self.resource, None)
+    }
+}
+
+/// Takes a request apart, read as [`read`] reads it; nothing for a path that is not one of resources.
+pub fn parts(method: &str, path: &str, query: Option<&str>) -> Result<Option<Parts>> {
+    let path = canonical(path)?;
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    Ok(info(method, &path, query)?.map(|info| Parts {
+        verb: info.verb.to_owned(),
+        group: info.group.to_owned(),
+        resource: info.resource.to_owned(),
+        subresource: owned(info.subresource),
+        namespace: owned(info.namespace),
+        name: owned(info.name),
+    }))
 }
 
 /// Reads what kind of request this is. The path is as it stands in the request's head, escapes included.
@@ -85,6 +124,7 @@ pub fn read(method: &str, path: &str, query: Option<&str>) -> Result<RequestKind
             verb: info.verb.to_owned(),
             kind: Some(kind_of(info.group, info.resource, info.subresource)),
             namespace: info.namespace.map(str::to_owned),
+            also: None,
         });
     }
     let verb = if matches!(method, "GET" | "HEAD") { "get".to_owned() } else { method.to_ascii_lowercase() };
@@ -92,7 +132,7 @@ pub fn read(method: &str, path: &str, query: Option<&str>) -> Result<RequestKind
     let path = path.to_ascii_lowercase();
     let first = path.split('/').nth(1).unwrap_or_default();
     let discovery = verb == "get" && (path == "/" || DISCOVERY.contains(&first) || path == HEALTH);
-    Ok(RequestKind { verb, kind: (!discovery).then_some(path), namespace: None })
+    Ok(RequestKind { verb, kind: (!discovery).then_some(path), namespace: None, also: None })
 }
 
 /// Reads a path that is one of resources; nothing for another.
@@ -127,7 +167,8 @@ fn info<'a>(method: &'a str, path: &'a str, query: Option<&str>) -> Result<Optio
     if ![group, resource, namespace.unwrap_or_default(), subresource.unwrap_or_default()].into_iter().all(lower) {
         return Err(unclear("groups, resources and namespaces are spelt in small letters"));
     }
-    let named = rest.len() > 1;
+    let name = rest.get(1).copied();
+    let named = name.is_some();
     let verb = match (special, method) {
         (Some(verb), _) => verb,
         (None, "POST") => "create",
@@ -140,7 +181,7 @@ fn info<'a>(method: &'a str, path: &'a str, query: Option<&str>) -> Result<Optio
         (None, "GET" | "HEAD") => "list",
         _ => "",
     };
-    Ok(Some(Info { verb, group, resource, subresource, namespace }))
+    Ok(Some(Info { verb, group, resource, subresource, namespace, name }))
 }
 
 /// Where it reaches.
@@ -186,6 +227,14 @@ fn kind_of(group: &str, resource: &str, subresource: Option<&str>) -> String {
 pub fn kind_of_object(key: &ObjectKey) -> String {
     let group = key.api_version.split_once('/').map_or("", |(group, _)| group);
     kind_of(group, &plural(&key.kind.to_ascii_lowercase()), None)
+}
+
+/// The kind of an object in the place of its resource, where the rule of thumb may be wrong: its group is somebody's own.
+/// Rules may name either.
+pub fn other_kind_of_object(key: &ObjectKey) -> Option<String> {
+    let group = key.api_version.split_once('/').map_or("", |(group, _)| group);
+    let own = group.contains('.') && !group.ends_with(".k8s.io");
+    own.then(|| kind_of(group, &key.kind.to_ascii_lowercase(), None))
 }
 
 fn plural(kind: &str) -> String {
@@ -243,13 +292,22 @@ fn unescaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 /// Whether a query makes a list a watch. The first `watch` counts, as for the API server; everything but `0` and `false` is
 /// yes, an empty value too. A field selector that names one object makes it no other kind of request.
-fn is_watch(query: &str) -> bool {
-    let value = query.split('&').filter_map(pair).find_map(|(key, value)| (key == "watch").then_some(value));
-    value.is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
+pub fn is_watch(query: &str) -> bool {
+    pairs(query).find_map(|(key, value)| (key == "watch").then_some(value)).is_some_and(|value| is_yes(&value))
+}
+
+/// A switch of a query, as the API server reads it.
+pub fn is_yes(value: &str) -> bool {
+    value != "0" && !value.eq_ignore_ascii_case("false")
+}
+
+/// The pairs of a query as the API server reads them, unescaped: `%63ommand` is `command`.
+pub fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter_map(pair)
 }
 
 /// A pair of a query, unescaped. One that cannot be read, or has a semicolon, does not count (Go's `url.ParseQuery`).
-fn pair(text: &str) -> Option<(String, String)> {
+pub fn pair(text: &str) -> Option<(String, String)> {
     if text.is_empty() || text.contains(';') {
         return None;
     }

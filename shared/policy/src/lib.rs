@@ -24,5 +24,7 @@ mod verdict;
 pub use ask::{Asked, Object, Place};
 pub use compile::{Policy, Who};
 pub use decide::{decide, decide_by, gate, sees};
-pub use judge::{As, Judgement, Namespaces, enters, judge, judge_change, namespaces};
+pub use judge::{
+    As, Judgement, Namespaces, denied, enters, judge, judge_acting, judge_change, lists_namespaces_by, namespaces,
+};
 pub use verdict::{Ground, Verdict};

@@ -57,12 +57,12 @@ fn is_about_object(rule: &Rule, object: &Object<'_>) -> bool {
         Effect::Allow => {
             let hit = |patterns: &[Pattern], word: &str| patterns.is_empty() || any(patterns, word);
             covers_place(&rule.namespaces, object.place)
-                && hit(&rule.kinds, object.kind)
+                && (hit(&rule.kinds, object.kind) || object.also.is_some_and(|kind| any(&rule.kinds, kind)))
                 && hit(&rule.verbs, object.verb)
         }
         Effect::Deny => {
             touches_place(&rule.namespaces, object.place)
-                && (rule.kinds.is_empty() || rule.kinds.iter().any(|pattern| touches_kind(pattern, object.kind)))
+                && (rule.kinds.is_empty() || rule.kinds.iter().any(|pattern| touches_either(pattern, object)))
                 && (rule.verbs.is_empty()
                     || any(&rule.verbs, object.verb)
                     || also(object.verb).is_some_and(|verb| any(&rule.verbs, verb)))
@@ -90,6 +90,10 @@ fn touches_place(namespaces: &[Pattern], place: Place<'_>) -> bool {
         Place::EveryNamespace => true,
         Place::Cluster => false,
     }
+}
+
+fn touches_either(pattern: &Pattern, object: &Object<'_>) -> bool {
+    touches_kind(pattern, object.kind) || object.also.is_some_and(|kind| touches_kind(pattern, kind))
 }
 
 /// `secrets` also means `secrets/x` and `secrets.group`; `deployments.apps` means `deployments.apps/scale`.

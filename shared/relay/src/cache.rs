@@ -1,4 +1,7 @@
 //! A small cache in which twenty callers that want the same thing at once make one question.
+//!
+//! An answer ends by the clock and by the time that has passed, whichever is first: where the machine's clock is put back by an hour, an
+//! answer for three seconds is not one for an hour; where the machine slept, no time has passed and only the clock knows.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,6 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use roadstead_contracts::Result;
 use roadstead_runtime::{SharedClock, Tasks};
+use tokio::time::Instant;
 
 /// Most entries: at some 500 bytes each 25 MiB; beyond it what is over goes, then everything.
 const ENTRIES_MAX: usize = 50_000;
@@ -30,8 +34,27 @@ impl<V> Clone for Answer<V> {
     }
 }
 
+/// An answer, and when it is over by the time that has passed.
+struct Kept<V> {
+    answer: Answer<V>,
+    over: Instant,
+}
+
+impl<V> Kept<V> {
+    /// Keeps an answer that has come just now. One that is over already, or ends too far off to count, is kept for no time.
+    fn new(answer: Answer<V>, now: DateTime<Utc>) -> Self {
+        let life = (answer.until - now).to_std().unwrap_or_default();
+        let here = Instant::now();
+        Self { answer, over: here.checked_add(life).unwrap_or(here) }
+    }
+
+    fn is_over(&self, now: DateTime<Utc>) -> bool {
+        self.answer.until <= now || self.over <= Instant::now()
+    }
+}
+
 enum Entry<V> {
-    Known(Answer<V>),
+    Known(Kept<V>),
     Asking(u64, Question<V>),
 }
 
@@ -69,7 +92,7 @@ where
     pub fn known(&self, key: &K) -> Option<Arc<V>> {
         let now = self.clock.now();
         match self.lock().entries.get(key) {
-            Some(Entry::Known(answer)) if answer.until > now => Some(Arc::clone(&answer.value)),
+            Some(Entry::Known(kept)) if !kept.is_over(now) => Some(Arc::clone(&kept.answer.value)),
             _ => None,
         }
     }
@@ -81,7 +104,7 @@ where
             let now = self.clock.now();
             let mut state = self.lock();
             match state.entries.get(&key) {
-                Some(Entry::Known(answer)) if answer.until > now => return Ok(Arc::clone(&answer.value)),
+                Some(Entry::Known(kept)) if !kept.is_over(now) => return Ok(Arc::clone(&kept.answer.value)),
                 Some(Entry::Asking(_, question)) => question.clone(),
                 _ => {
                     state.make_room(now);
@@ -108,14 +131,15 @@ where
         generation: u64,
         ask: BoxFuture<'static, Result<Answer<V>>>,
     ) -> impl Future<Output = Result<Answer<V>>> + Send + use<K, V> {
-        let state = Arc::clone(&self.state);
+        let (state, clock) = (Arc::clone(&self.state), Arc::clone(&self.clock));
         async move {
             let answer = ask.await;
+            let now = clock.now();
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             if matches!(state.entries.get(&key), Some(Entry::Asking(known, _)) if *known == number) {
                 match &answer {
                     Ok(answer) if state.generation == generation => {
-                        state.entries.insert(key, Entry::Known(answer.clone()));
+                        state.entries.insert(key, Entry::Known(Kept::new(answer.clone(), now)));
                     }
                     _ => {
                         state.entries.remove(&key);
@@ -131,7 +155,7 @@ where
         let mut state = self.lock();
         state.generation += 1;
         state.entries.retain(|key, entry| match entry {
-            Entry::Known(answer) => !matches(key, &answer.value),
+            Entry::Known(kept) => !matches(key, &kept.answer.value),
             // Callers from now on must not join a question that was asked before the change.
             Entry::Asking(..) => false,
         });
@@ -147,7 +171,7 @@ impl<K: Eq + Hash, V> State<K, V> {
         if self.entries.len() < ENTRIES_MAX {
             return;
         }
-        self.entries.retain(|_, entry| !matches!(entry, Entry::Known(answer) if answer.until <= now));
+        self.entries.retain(|_, entry| !matches!(entry, Entry::Known(kept) if kept.is_over(now)));
         if self.entries.len() >= ENTRIES_MAX {
             self.entries.clear();
         }
@@ -200,6 +224,24 @@ mod tests {
         rig.clock.advance(Duration::seconds(3));
         assert_eq!(rig.cache.known(&7), None);
         assert_eq!(*rig.get(false).await.unwrap(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_a_clock_that_is_put_back_keeps_no_answer() {
+        let rig = Rig::new();
+        assert_eq!(*rig.get(false).await.unwrap(), 1);
+        rig.clock.advance(Duration::hours(-1));
+        tokio::time::advance(std::time::Duration::from_millis(2_900)).await;
+        assert_eq!(rig.cache.known(&7).as_deref(), Some(&1), "it is not over");
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        assert_eq!(rig.cache.known(&7), None, "three seconds have passed, whatever the clock says");
+        assert_eq!(*rig.get(false).await.unwrap(), 2);
+        // One that is over when it comes is handed out and not kept.
+        rig.cache.evict(|_, _| true);
+        rig.clock.advance(Duration::seconds(3));
+        let late = Answer { value: Arc::new(9), until: rig.clock.now() };
+        assert_eq!(*rig.cache.get(7, || Box::pin(std::future::ready(Ok(late)))).await.unwrap(), 9);
+        assert_eq!(rig.cache.known(&7), None);
     }
 
     #[tokio::test(start_paused = true)]

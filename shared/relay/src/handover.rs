@@ -1,28 +1,23 @@
 //! Requests that must not ride a queue ([`Handover`]): to any replica of onboarding, over the mesh's own connections.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use roadstead_auth::mesh_tls::MeshTls;
-use roadstead_bus::{Bus, CallContext};
+use roadstead_bus::Bus;
 use roadstead_contracts::agent::{RELAY_OPEN, RelayCall, VerbAnswer};
-use roadstead_contracts::message::{FindReplica, HANDOVER_REPLY_MAX, HANDOVER_REQUEST_MAX, Handover, ReplicaLocation};
+use roadstead_contracts::message::{FindReplica, HANDOVER_REPLY_MAX, HANDOVER_REQUEST_MAX, Handover};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::{Ids, SharedClock, Tasks};
 use roadstead_tunnel::Class;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::{Answer, Cache, Sessions};
+use crate::places::Places;
 
 /// How long a replica is believed to be there.
-const FOUND_FOR: Duration = Duration::from_secs(2);
-/// Deadline of the question where one is.
-const LOCATE_DEADLINE: Duration = Duration::from_secs(5);
+const FOUND_FOR: chrono::Duration = chrono::Duration::seconds(2);
 /// Longest exchange: a few rows of a database.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -48,43 +43,15 @@ pub async fn hand_over<R: Handover>(to: &dyn Handovers, request: &R, request_id:
 }
 
 /// The same over the mesh.
+#[derive(Debug)]
 pub struct MeshHandovers {
-    bus: Bus,
-    clock: SharedClock,
-    ids: Ids,
-    places: Cache<(), ReplicaLocation>,
-    sessions: Sessions,
-}
-
-impl fmt::Debug for MeshHandovers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MeshHandovers")
-    }
+    places: Places<(), FindReplica>,
 }
 
 impl MeshHandovers {
     /// For a member of the mesh.
     pub fn new(bus: Bus, clock: SharedClock, ids: Ids, tasks: Tasks, tls: &MeshTls) -> Self {
-        Self {
-            places: Cache::new(Arc::clone(&clock), tasks.clone()),
-            sessions: Sessions::new(ids.clone(), tasks, tls),
-            bus,
-            clock,
-            ids,
-        }
-    }
-
-    async fn place(&self) -> Result<Arc<ReplicaLocation>> {
-        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
-        let context = CallContext::new(LOCATE_DEADLINE, self.ids.uuid().to_string());
-        let ask = move || -> BoxFuture<'static, _> {
-            Box::pin(async move {
-                let place = bus.call(&FindReplica {}, &context).await?;
-                let until = clock.now() + chrono::Duration::from_std(FOUND_FOR).unwrap_or_default();
-                Ok(Answer { value: Arc::new(place), until })
-            })
-        };
-        self.places.get((), ask).await
+        Self { places: Places::new(bus, clock, ids, tasks, tls, FOUND_FOR) }
     }
 }
 
@@ -96,12 +63,12 @@ fn lost() -> Error {
 #[async_trait]
 impl Handovers for MeshHandovers {
     async fn hand_over(&self, verb: &'static str, body: Bytes, request_id: &str) -> Result<Vec<u8>> {
-        let place = self.place().await?;
-        let session = match self.sessions.session(&place.address).await {
+        let place = self.places.find((), FindReplica {}).await?;
+        let session = match self.places.session(&place.address).await {
             Ok(session) => session,
             Err(fault) => {
                 // Nothing was handed over: another replica may answer next time.
-                self.places.evict(|(), _| true);
+                self.places.forget(&());
                 return Err(fault.retry_after(1));
             }
         };

@@ -8,6 +8,7 @@ mod address;
 pub mod cache;
 mod handover;
 mod listen;
+mod places;
 mod sessions;
 mod stage;
 mod streams;

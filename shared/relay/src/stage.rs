@@ -3,16 +3,14 @@
 //! A stream with the head [`StageHead`], then the bytes, then half closed; back comes one line of JSON, [`VerbAnswer`] of
 //! the digest.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_auth::mesh_tls::MeshTls;
-use roadstead_bus::{Bus, CallContext};
+use roadstead_bus::Bus;
 use roadstead_contracts::agent::VerbAnswer;
-use roadstead_contracts::message::{BodyStagePlace, LocateBodyStage};
+use roadstead_contracts::message::LocateBodyStage;
 use roadstead_contracts::operation::BODY_MAX;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::{Ids, SharedClock, Tasks, kill};
@@ -22,14 +20,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::{Answer, Cache, Sessions};
+use crate::places::Places;
 
 /// Longest answer to a staged body.
 const ANSWER_MAX: u64 = 8 * 1024;
 /// How long a replica that takes bodies is believed to be there; a wrong one is noticed when it is dialled.
-const FOUND_FOR: Duration = Duration::from_secs(5);
-/// Deadline of the question where one is.
-const LOCATE_DEADLINE: Duration = Duration::from_secs(5);
+const FOUND_FOR: chrono::Duration = chrono::Duration::seconds(5);
 /// Longest transfer: the largest body over a slow network, and the database's time.
 const STAGE_LIMIT: Duration = Duration::from_secs(15);
 
@@ -90,49 +86,21 @@ fn too_large() -> Error {
 }
 
 /// Keeps bodies at the operations service, over the mesh.
+#[derive(Debug)]
 pub struct MeshStage {
-    bus: Bus,
-    clock: SharedClock,
-    ids: Ids,
-    places: Cache<(), BodyStagePlace>,
-    sessions: Sessions,
-}
-
-impl fmt::Debug for MeshStage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MeshStage")
-    }
+    places: Places<(), LocateBodyStage>,
 }
 
 impl MeshStage {
     /// A stage for a member of the mesh.
     pub fn new(bus: Bus, clock: SharedClock, ids: Ids, tasks: Tasks, tls: &MeshTls) -> Self {
-        Self {
-            places: Cache::new(Arc::clone(&clock), tasks.clone()),
-            sessions: Sessions::new(ids.clone(), tasks, tls),
-            bus,
-            clock,
-            ids,
-        }
-    }
-
-    async fn place(&self) -> Result<Arc<BodyStagePlace>> {
-        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
-        let context = CallContext::new(LOCATE_DEADLINE, self.ids.uuid().to_string());
-        let ask = move || -> futures_util::future::BoxFuture<'static, _> {
-            Box::pin(async move {
-                let place = bus.call(&LocateBodyStage {}, &context).await?;
-                let until = clock.now() + chrono::Duration::from_std(FOUND_FOR).unwrap_or_default();
-                Ok(Answer { value: Arc::new(place), until })
-            })
-        };
-        self.places.get((), ask).await
+        Self { places: Places::new(bus, clock, ids, tasks, tls, FOUND_FOR) }
     }
 
     async fn send(&self, head: &Bytes, body: &Bytes) -> Result<String> {
         let lost = || Error::new(Code::Unavailable, "the operations service was lost while it took the manifests");
-        let place = self.place().await?;
-        let session = self.sessions.session(&place.address).await?;
+        let place = self.places.find((), LocateBodyStage {}).await?;
+        let session = self.places.session(&place.address).await?;
         let mut stream = session.open(head.clone(), Class::Bulk).map_err(|_| lost())?;
         let exchange = async {
             // A refusal may come before the last byte is taken: the answer is read whatever became of the writing.
@@ -161,7 +129,7 @@ impl BodyStage for MeshStage {
         match self.send(&head, &body).await {
             // Keeping a body twice is keeping it once: ask for the place again and try the other replica.
             Err(error) if error.code == Code::Unavailable => {
-                self.places.evict(|(), _| true);
+                self.places.forget(&());
                 self.send(&head, &body).await
             }
             other => other,

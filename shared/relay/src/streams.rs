@@ -1,14 +1,11 @@
 //! Streams to agents whose sessions other processes hold: finds the replica and opens a stream there.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use roadstead_auth::mesh_tls::MeshTls;
-use roadstead_bus::{Bus, CallContext};
+use roadstead_bus::Bus;
 use roadstead_contracts::agent::{RELAY_OPEN, RelayHead, StreamHead};
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{AgentLocation, LocateAgent, SessionFacts};
@@ -18,12 +15,11 @@ use roadstead_tunnel::{Class, Stream};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, sleep};
 
-use crate::{AgentStreams, Answer, Cache, Sessions};
+use crate::AgentStreams;
+use crate::places::Places;
 
 /// How long a location is believed; a wrong one is noticed when the stream is opened.
-const FOUND_FOR: Duration = Duration::from_secs(2);
-/// Deadline of the question where an agent is.
-const LOCATE_DEADLINE: Duration = Duration::from_secs(5);
+const FOUND_FOR: chrono::Duration = chrono::Duration::seconds(2);
 /// How long a caller waits for an agent that is just coming back.
 const RECONNECT_WAIT: Duration = Duration::from_secs(5);
 /// Between two looks for it.
@@ -32,18 +28,9 @@ const RECONNECT_LOOK: Duration = Duration::from_millis(250);
 const REFUSAL_MAX: u64 = 4 * 1024;
 
 /// Streams over the mesh.
+#[derive(Debug)]
 pub struct MeshStreams {
-    bus: Bus,
-    clock: SharedClock,
-    ids: Ids,
-    places: Cache<ClusterId, AgentLocation>,
-    sessions: Sessions,
-}
-
-impl fmt::Debug for MeshStreams {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MeshStreams")
-    }
+    places: Places<ClusterId, LocateAgent>,
 }
 
 /// Why a stream was not opened.
@@ -57,31 +44,12 @@ enum Miss {
 impl MeshStreams {
     /// Streams for a member of the mesh.
     pub fn new(bus: Bus, clock: SharedClock, ids: Ids, tasks: Tasks, tls: &MeshTls) -> Self {
-        Self {
-            places: Cache::new(Arc::clone(&clock), tasks.clone()),
-            sessions: Sessions::new(ids.clone(), tasks, tls),
-            bus,
-            clock,
-            ids,
-        }
-    }
-
-    async fn place(&self, cluster: ClusterId) -> Result<Arc<AgentLocation>> {
-        let (bus, clock) = (self.bus.clone(), Arc::clone(&self.clock));
-        let context = CallContext::new(LOCATE_DEADLINE, self.ids.uuid().to_string());
-        let ask = move || -> BoxFuture<'static, _> {
-            Box::pin(async move {
-                let place = bus.call(&LocateAgent { cluster_id: cluster }, &context).await?;
-                let until = clock.now() + chrono::Duration::from_std(FOUND_FOR).unwrap_or_default();
-                Ok(Answer { value: Arc::new(place), until })
-            })
-        };
-        self.places.get(cluster, ask).await
+        Self { places: Places::new(bus, clock, ids, tasks, tls, FOUND_FOR) }
     }
 
     async fn open_at(&self, place: &AgentLocation, head: &Bytes, class: Class) -> std::result::Result<Stream, Miss> {
-        let session = self.sessions.session(&place.address).await.map_err(Miss::Elsewhere)?;
-        let mut stream = session.open(head.clone(), class).map_err(|fault| match fault {
+        let session = self.places.session(&place.address).await.map_err(Miss::Elsewhere)?;
+        let mut stream = session.open_to_use(head.clone(), class).map_err(|fault| match fault {
             roadstead_tunnel::Error::TooManyStreams => Miss::Refused(Error::of(Code::AgentBusy).retry_after(1)),
             roadstead_tunnel::Error::HeadTooLong(_) => Miss::Refused(Error::of(Code::HeadersTooLarge)),
             _ => Miss::Elsewhere(Error::of(Code::AgentOffline)),
@@ -116,12 +84,12 @@ impl MeshStreams {
         let head = Bytes::from(serde_json::to_vec(&relayed).map_err(|_| Error::of(Code::Internal))?);
         let deadline = Instant::now() + RECONNECT_WAIT;
         loop {
-            let missed = match self.place(cluster).await {
+            let missed = match self.places.find(cluster, LocateAgent { cluster_id: cluster }).await {
                 Ok(place) => match self.open_at(&place, &head, class).await {
                     Ok(stream) => return Ok(stream),
                     Err(Miss::Refused(error)) => return Err(error),
                     Err(Miss::Elsewhere(error)) => {
-                        self.places.evict(|known, _| *known == cluster);
+                        self.places.forget(&cluster);
                         error.retry_after(1)
                     }
                 },

@@ -7,6 +7,7 @@
 pub mod client_tls;
 mod clock;
 pub mod config;
+pub mod crash;
 mod crypto;
 mod descriptors;
 mod ids;

@@ -59,4 +59,15 @@ mod tests {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?} {secret}"), "*** ***");
     }
+
+    #[test]
+    fn a_secret_is_what_was_taken_in() {
+        for secret in
+            [Secret::new("hunter2"), Secret::from("hunter2".to_owned()), serde_json::from_str("\"hunter2\"").unwrap()]
+        {
+            assert!(secret.expose() == "hunter2" && !secret.is_empty());
+        }
+        assert!(Secret::default().is_empty() && Secret::default().expose().is_empty());
+        assert!(serde_json::from_str::<Secret>("7").is_err(), "a number is no secret");
+    }
 }

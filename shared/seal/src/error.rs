@@ -60,3 +60,24 @@ impl From<Error> for Shown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_the_kind_and_nothing_of_keys() {
+        for (fault, code) in [
+            (Error::Integrity, Code::IntegrityError),
+            (Error::Malformed, Code::IntegrityError),
+            (Error::TooLong, Code::PayloadTooLarge),
+            (Error::WrongKey(KeyVersion(7)), Code::Internal),
+            (Error::BadKey { origin: "canary".to_owned(), why: "canary" }, Code::Internal),
+            (Error::Source { origin: "canary".to_owned(), why: "canary".to_owned() }, Code::Internal),
+        ] {
+            let shown = Shown::from(fault.clone());
+            assert_eq!(shown.code, code, "{fault}");
+            assert!(!shown.detail.contains("canary"), "{shown:?}");
+        }
+    }
+}

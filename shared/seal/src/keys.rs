@@ -181,6 +181,36 @@ mod tests {
     }
 
     #[test]
+    fn c03_what_is_wrong_with_a_key_is_said() {
+        let why = |text: &str| Key::parse(text).err().unwrap_or("it is a key");
+        let hex = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+        assert!(why(hex).contains("looks like hex"));
+        // As long, but no hex; and a key whose letters all happen to be hex digits.
+        assert!(why(&"zZ".repeat(32)).contains("exactly 32 bytes"));
+        assert_eq!(why("abcdef0123456789abcdef0123456789abcdef01234"), "it is a key");
+        assert_eq!(why("not base64!"), "it is not base64");
+        assert_eq!(why(&general_purpose::STANDARD.encode([7; 32])), "all its bytes are the same");
+    }
+
+    #[test]
+    fn a_ring_has_a_key_for_each_of_its_versions() {
+        let ring = |versions: &[u32]| {
+            MasterKeys::of("test", versions.iter().map(|version| (KeyVersion(*version), Key::random().unwrap())))
+        };
+        assert_eq!(ring(&[]).unwrap_err(), Error::NoKey);
+        for odd in [&[0][..], &[0, 1], &[1, 1], &[2, 1, 2]] {
+            assert!(matches!(ring(odd), Err(Error::BadKey { .. })), "{odd:?}");
+        }
+        let most: Vec<u32> = (1..=16).collect();
+        assert_eq!(ring(&most).unwrap().newest(), KeyVersion(16));
+        assert!(ring(&(1..=17).collect::<Vec<_>>()).is_err());
+        let versions: Vec<u32> = ring(&[7, 3]).unwrap().versions().map(|version| version.0).collect();
+        assert_eq!(versions, [3, 7], "oldest first");
+        let same = || Key::new([1, 2].repeat(16).try_into().unwrap()).unwrap();
+        assert!(MasterKeys::of("test", [(KeyVersion(1), same()), (KeyVersion(2), same())]).is_err());
+    }
+
+    #[test]
     fn keys_print_only_their_versions() {
         let keys = MasterKeys::of("test", [(KeyVersion(1), Key::random().unwrap())]).unwrap();
         assert_eq!(format!("{keys:?}"), "MasterKeys([KeyVersion(1)])");

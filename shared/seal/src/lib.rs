@@ -13,6 +13,8 @@
 //! No database and no async here. Read [`sealer`] for the scheme, [`source`] for where master keys come from.
 
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod keys;
 mod sealed;
 pub mod sealer;

@@ -108,3 +108,66 @@ impl FromStr for Sealed {
         Self::parse(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(wrapped: usize, body: usize) -> String {
+        let part = |length| URL_SAFE_NO_PAD.encode(vec![7; length]);
+        format!("s1.1.{}.{}", part(wrapped), part(body))
+    }
+
+    #[test]
+    fn parts_have_their_lengths() {
+        let least = NONCE_BYTES + TAG_BYTES;
+        for (wrapped, body, good) in [
+            (WRAPPED_BYTES, least, true),
+            (WRAPPED_BYTES, least + 1, true),
+            (WRAPPED_BYTES, least - 1, false),
+            (WRAPPED_BYTES, 0, false),
+            (WRAPPED_BYTES - 1, least, false),
+            (WRAPPED_BYTES + 1, least, false),
+            (WRAPPED_BYTES * 2, least, false),
+            (0, least, false),
+        ] {
+            assert_eq!(Sealed::parse(&text(wrapped, body)).is_ok(), good, "{wrapped} {body}");
+        }
+    }
+
+    #[test]
+    fn texts_are_read_up_to_their_bound() {
+        let plain = text(WRAPPED_BYTES, NONCE_BYTES + TAG_BYTES);
+        let head = plain.rsplit_once('.').unwrap().0.len() + 1;
+        let of = |length: usize| format!("{}{}", &plain[..head], "A".repeat(length - head));
+        assert_ne!((TEXT_MAX - head) % 4, 1, "so many letters are whole bytes");
+        assert_eq!(TEXT_MAX, 1_398_268, "the longest value, and some room");
+        assert!(Sealed::parse(&of(TEXT_MAX)).is_ok());
+        for length in TEXT_MAX + 1..TEXT_MAX + 5 {
+            assert_eq!(Sealed::parse(&of(length)), Err(Error::Malformed));
+        }
+    }
+
+    #[test]
+    fn one_spelling_and_what_it_looks_like() {
+        let good = text(WRAPPED_BYTES, 40);
+        assert!(Sealed::looks_sealed(&good) && !Sealed::looks_sealed("postgres://") && !Sealed::looks_sealed(""));
+        let sealed: Sealed = good.parse().unwrap();
+        assert_eq!((sealed.version(), sealed.as_str()), (KeyVersion(1), good.as_str()));
+        assert_eq!(format!("{sealed:?}"), format!("Sealed(key 1, {} bytes)", good.len()));
+        for odd in [
+            good.replacen("s1.1.", "s1.01.", 1),
+            good.replacen("s1.1.", "s1.+1.", 1),
+            good.replacen("s1.1.", "s1.0.", 1),
+            good.replacen("s1.1.", "s1..", 1),
+            good.replacen("s1.1.", "s1.4294967296.", 1),
+            good.replacen("s1.", "s2.", 1),
+            format!("{good}."),
+            format!("{good}="),
+            format!(" {good}"),
+            good.rsplit_once('.').unwrap().0.to_owned(),
+        ] {
+            assert_eq!(Sealed::parse(&odd), Err(Error::Malformed), "{odd}");
+        }
+    }
+}

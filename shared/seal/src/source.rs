@@ -142,7 +142,7 @@ fn bad(origin: &str, line: usize, why: &'static str) -> Error {
     Error::BadKey { origin: format!("{origin}, line {line}"), why }
 }
 
-fn parse(origin: &str, text: &str) -> Result<MasterKeys> {
+pub(crate) fn parse(origin: &str, text: &str) -> Result<MasterKeys> {
     let mut keys = Vec::new();
     for line in lines(origin, text) {
         let (number, version, text) = line?;
@@ -221,4 +221,113 @@ fn write_beside(path: &Path, text: &str) -> io::Result<PathBuf> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     Ok(beside)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    fn line(version: usize) -> String {
+        let key: Vec<u8> = (0..32).map(|index| index + u8::try_from(version).unwrap()).collect();
+        format!("{version}:{}\n", STANDARD.encode(key))
+    }
+
+    fn file(text: &str) -> (tempfile::TempDir, KeyringFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let file = KeyringFile::new(&path);
+        (folder, file)
+    }
+
+    #[test]
+    fn files_are_read_up_to_their_bound() {
+        let padded = |length: u64| {
+            let comment = "#".repeat(usize::try_from(length).unwrap() - line(1).len());
+            let (_folder, file) = file(&format!("{}{comment}", line(1)));
+            file.load().map(drop)
+        };
+        assert_eq!(FILE_MAX, 65_536);
+        assert_eq!(padded(FILE_MAX), Ok(()));
+        for length in [FILE_MAX + 1, FILE_MAX * 2] {
+            assert!(matches!(padded(length), Err(Error::Source { .. })), "{length}");
+        }
+        let kept = |count| {
+            let (_folder, file) = file(&(1..=count).map(line).collect::<String>());
+            file.load().map(|keys| keys.newest().0)
+        };
+        assert_eq!(kept(KEYS_MAX).ok(), Some(16));
+        assert!(kept(KEYS_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_by_its_number() {
+        let (_folder, file) = file(&format!("# one\n\n{}\nnonsense\n", line(1).trim_end()));
+        let fault = file.load().unwrap_err().to_string();
+        assert!(fault.contains("keys, line 4") && fault.contains("VERSION:BASE64"), "{fault}");
+    }
+
+    #[test]
+    fn a_file_without_an_end_of_line_is_rotated() {
+        let (_folder, file) = file(line(1).trim_end());
+        assert_eq!(file.rotate(), Ok(KeyVersion(2)));
+        assert_eq!(file.load().unwrap().newest(), KeyVersion(2));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_said_and_what_is_there_stays() {
+        let (folder, file) = file(&line(1));
+        let below = KeyringFile::new(&file.path.join("below/keys"));
+        assert!(matches!(below.make_if_absent(), Err(Error::Source { .. })));
+        // A link to nowhere: it was not there when looked for, and is when it is made.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+        assert_eq!(KeyringFile::new(&link).make_if_absent(), Ok(()));
+        assert!(link.is_symlink() && fs::read_dir(folder.path()).unwrap().count() == 2, "nothing is left beside it");
+    }
+
+    #[test]
+    fn sources_print_no_key() {
+        let key = line(1);
+        let secret = key.trim_end().strip_prefix("1:").unwrap();
+        assert_eq!(format!("{:?}", EnvironmentKey::new(Secret::new(secret))), "EnvironmentKey");
+        assert_eq!(EnvironmentKey::new(Secret::new("")).load().unwrap_err(), Error::NoKey);
+    }
+
+    /// Counts warnings.
+    struct Warnings(Arc<AtomicUsize>);
+
+    impl Subscriber for Warnings {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn a_file_that_everybody_can_read_is_warned_about() {
+        let (_folder, file) = file(&line(1));
+        let warned = |mode| {
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(mode)).unwrap();
+            let count = Arc::new(AtomicUsize::new(0));
+            tracing::subscriber::with_default(Warnings(Arc::clone(&count)), || file.load().map(drop)).unwrap();
+            count.load(Ordering::Relaxed)
+        };
+        assert_eq!([0o600, 0o640, 0o644, 0o604, 0o606].map(warned), [0, 0, 1, 1, 1]);
+    }
 }

@@ -8,6 +8,7 @@
 mod trail;
 
 use std::future::Future;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::audit::{AuditRecord, BATCH_MAX};
@@ -25,6 +26,8 @@ impl Posted for AuditRecord {
     const NAME: &'static str = "audit record";
     const TASK: &'static str = "audit-relay";
     const BATCH: u32 = BATCH_MAX;
+    /// They are kept already. The chain has one head, which is written once for each batch.
+    const GATHER: Duration = Duration::from_millis(100);
 
     fn at(&self) -> DateTime<Utc> {
         self.at

@@ -19,17 +19,37 @@
 //!
 //! let store: Arc<dyn UserStore> = store::share!(opened => dyn UserStore);
 //! ```
-//! In a body `self` is the pool, `self.begin_write()` begins a transaction (`&mut *tx` is its executor), and
-//! `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
+//! Each body is an `async fn … -> Result<…>`. In it `self` is the pool, `self.begin_write()` begins a transaction (`&mut *tx` is its
+//! executor), and `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::time::timeout;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::open;
+
+/// Longest that one method of a store takes on PostgreSQL. A connection is waited for 3 s and the server ends a statement after
+/// 8; whoever takes much longer is on a connection that leads nowhere, and would be for ever.
+pub const METHOD_MAX: Duration = Duration::from_secs(20);
+
+/// What a method of a store answers: it can say that it took too long.
+pub trait Late: Send {
+    /// The answer of one that did.
+    fn late() -> Self;
+}
+
+impl<T: Send, E: From<Error> + Send> Late for std::result::Result<T, E> {
+    fn late() -> Self {
+        Err(Error::from(sqlx::Error::PoolTimedOut).into())
+    }
+}
 
 /// What differs between the two databases.
 pub trait Dialect: Send + Sync + Sized {
@@ -47,6 +67,26 @@ pub trait Dialect: Send + Sync + Sized {
     /// Begins a transaction that will write. On SQLite the write lock is taken at once (a read that turns into a write
     /// may fail without waiting). Safe to cancel: a dropped call never leaves a transaction open on a pooled connection.
     fn begin_write(&self) -> impl Future<Output = Result<Transaction<'static, Self::Database>>> + Send;
+
+    /// Does the work of one method, which ends after [`METHOD_MAX`] where it is a server's to answer. [`crate::for_pools!`] puts it
+    /// around each body.
+    fn bounded<R: Late>(work: impl Future<Output = R> + Send) -> impl Future<Output = R> + Send;
+
+    /// The time by which replicas whose clocks differ agree: the server's; of a file, whose one process it is, `ours`.
+    fn now(&self, ours: DateTime<Utc>) -> impl Future<Output = Result<DateTime<Utc>>> + Send;
+
+    /// The same within a transaction.
+    fn now_within(
+        connection: &mut <Self::Database as sqlx::Database>::Connection,
+        ours: DateTime<Utc>,
+    ) -> impl Future<Output = Result<DateTime<Utc>>> + Send;
+
+    /// Waits until no other transaction is in the turn of this number, and has it until the end of this one. On SQLite whoever
+    /// writes has it.
+    fn take_turn(
+        connection: &mut <Self::Database as sqlx::Database>::Connection,
+        number: i64,
+    ) -> impl Future<Output = Result<()>> + Send;
 }
 
 impl Dialect for PgPool {
@@ -57,7 +97,24 @@ impl Dialect for PgPool {
     }
 
     async fn begin_write(&self) -> Result<Transaction<'static, Postgres>> {
-        begin(self.clone(), "BEGIN").await
+        begin(self.clone(), "BEGIN", METHOD_MAX).await
+    }
+
+    async fn bounded<R: Late>(work: impl Future<Output = R> + Send) -> R {
+        timeout(METHOD_MAX, work).await.unwrap_or_else(|_| R::late())
+    }
+
+    async fn now(&self, _ours: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self).await?)
+    }
+
+    async fn now_within(connection: &mut PgConnection, _ours: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(connection).await?)
+    }
+
+    async fn take_turn(connection: &mut PgConnection, number: i64) -> Result<()> {
+        sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(number).execute(connection).await?;
+        Ok(())
     }
 }
 
@@ -71,7 +128,23 @@ impl Dialect for SqlitePool {
     async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>> {
         let turn = turns_of(self);
         let _turn = turn.lock().await;
-        begin(self.clone(), "BEGIN IMMEDIATE").await
+        begin(self.clone(), "BEGIN IMMEDIATE", Duration::MAX).await
+    }
+
+    async fn bounded<R: Late>(work: impl Future<Output = R> + Send) -> R {
+        work.await
+    }
+
+    async fn now(&self, ours: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        Ok(ours)
+    }
+
+    async fn now_within(_connection: &mut SqliteConnection, ours: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        Ok(ours)
+    }
+
+    async fn take_turn(_connection: &mut SqliteConnection, _number: i64) -> Result<()> {
+        Ok(())
     }
 }
 
@@ -91,20 +164,50 @@ fn turns_of(pool: &SqlitePool) -> Turn {
 }
 
 /// Begins in a task of its own: sqlx 0.9 gives a connection whose `begin` was cancelled back to the pool with the
-/// transaction open (transact-rs/sqlx#4385). The task finishes, and the transaction that nobody takes is rolled back.
-async fn begin<DB: sqlx::Database>(pool: sqlx::Pool<DB>, statement: &'static str) -> Result<Transaction<'static, DB>> {
-    #[expect(clippy::disallowed_methods, reason = "ends by itself within the pool's acquire time-out")]
-    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
+/// transaction open (transact-rs/sqlx#4385). The task finishes, and the transaction that nobody takes is rolled back; what the
+/// `longest` ends is looked at as it comes back.
+async fn begin<DB: sqlx::Database>(
+    pool: sqlx::Pool<DB>,
+    statement: &'static str,
+    longest: Duration,
+) -> Result<Transaction<'static, DB>> {
+    let work = async move {
+        let mut begin = std::pin::pin!(pool.begin_with(statement));
+        timeout(longest, &mut begin).await.unwrap_or_else(|_| {
+            // Said before the connection comes back.
+            open::doubt();
+            Err(sqlx::Error::PoolTimedOut)
+        })
+    };
+    #[expect(clippy::disallowed_methods, reason = "ends by itself, after the longest at the latest")]
+    let begun = tokio::spawn(work);
     match begun.await {
         Ok(transaction) => Ok(transaction?),
         Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
     }
 }
 
-/// Stamps one implementation out for both pools. See [`crate::dialect`].
+/// Stamps one implementation out for both pools. See [`crate::dialect`]. On PostgreSQL a method ends within
+/// [`METHOD_MAX`]; those of an `unbounded impl` take what they take.
 #[macro_export]
 macro_rules! for_pools {
-    ($(impl $trait:ident for [PgPool, SqlitePool] $body:tt)+) => {$(
+    ($(impl $trait:ident for [PgPool, SqlitePool] {
+        $($(#[$meta:meta])* async fn $name:ident($($argument:tt)*) -> $answer:ty $body:block)*
+    })+) => {
+        $crate::for_pools! {$(
+            unbounded impl $trait for [PgPool, SqlitePool] {$(
+                $(#[$meta])*
+                async fn $name($($argument)*) -> $answer {
+                    <Self as $crate::Dialect>::bounded::<$answer>(async move {
+                        let answer: $answer = $body;
+                        answer
+                    })
+                    .await
+                }
+            )*}
+        )+}
+    };
+    ($(unbounded impl $trait:ident for [PgPool, SqlitePool] $body:tt)+) => {$(
         #[$crate::async_trait]
         impl $trait for $crate::PgPool $body
         #[$crate::async_trait]

@@ -10,6 +10,7 @@
 //! alike. SQLite column types: `BLOB` for a uuid, `TEXT` for times and JSON, `INTEGER` for whole numbers and booleans.
 
 pub mod audit;
+mod change;
 pub mod dialect;
 mod error;
 pub mod migrate;
@@ -22,6 +23,7 @@ pub mod seal;
 
 pub use async_trait::async_trait;
 pub use audit::AuditRelay;
+pub use change::Change;
 pub use dialect::Dialect;
 pub use error::{Error, Result};
 pub use migrate::Migrator;

@@ -175,7 +175,8 @@ trait Schema {
 const SELECT_APPLIED: &str = "SELECT version, name, checksum, applied_at FROM schema_migrations ORDER BY version";
 
 crate::for_pools! {
-    impl Schema for [PgPool, SqlitePool] {
+    // Others may be waited for, and a step may write every row.
+    unbounded impl Schema for [PgPool, SqlitePool] {
         async fn up_one(&self, known: &[Migration]) -> Result<bool> {
             let mut tx = self.begin_write().await?;
             sqlx::raw_sql(Self::pick(LOCK_POSTGRES, LOCK_SQLITE)).execute(&mut *tx).await?;

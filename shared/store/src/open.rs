@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use roadstead_runtime::{ReadyPart, Secret, Tasks};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Row as _, SqlitePool};
+use tokio::time::{Instant, timeout};
 
-use crate::dialect::Dialect as _;
+use crate::dialect::{Dialect as _, METHOD_MAX};
 use crate::error::{Error, Result};
 
 /// How long a caller waits for a connection: the database is "away" after that, well inside a request's 10 s.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest statement on PostgreSQL: answers come within 10 s or not at all (reliability row F06).
+/// Longest statement on PostgreSQL: answers come within 10 s or not at all.
 const STATEMENT_TIMEOUT: &str = "8000";
 /// Longest wait for SQLite's write lock (reliability row F07).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +26,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest that a connection may take to answer as it comes back to the pool; one that does not is left.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(5);
+/// For so long after a `BEGIN` was given up, connections that come back are asked whether they are in a transaction: the one
+/// concerned has been asked by then, or left.
+const DOUBT: Duration = RETURN_TIMEOUT.saturating_mul(2);
+/// Whether the connection is in a transaction that an earlier statement began. Asked as one message, before which none begins.
+const IN_TRANSACTION: &str = "SELECT transaction_timestamp() < statement_timestamp()";
 /// Connections when the settings do not say: SQLite has one writer, more readers than cores gain nothing.
 const SQLITE_CONNECTIONS: u32 = 4;
 /// The same for PostgreSQL: 3 services × 2 replicas stay under its default of 100.
@@ -74,7 +83,9 @@ pub enum Opened {
 pub async fn open(url: &Secret, options: &Options) -> Result<Opened> {
     let text = url.expose();
     if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        return postgres(text, options).await.map(Opened::Postgres);
+        let opened =
+            timeout(METHOD_MAX, postgres(text, options)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut.into()));
+        return opened.map(Opened::Postgres);
     }
     match text.strip_prefix("sqlite:") {
         Some(place) => sqlite(place, options).await.map(Opened::Sqlite),
@@ -89,7 +100,7 @@ async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
         .application_name(&format!("roadstead-{}", options.service));
     let schema = options.service;
     let create = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""));
-    let mut first = tokio::time::timeout(ACQUIRE_TIMEOUT, sqlx::PgConnection::connect_with(&connect))
+    let mut first = timeout(ACQUIRE_TIMEOUT, PgConnection::connect_with(&connect))
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)")
@@ -110,7 +121,14 @@ async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
         .max_connections(most)
         .min_connections(options.min_connections)
         .acquire_timeout(options.acquire_timeout.unwrap_or(ACQUIRE_TIMEOUT))
-        .idle_timeout(options.max_idle.unwrap_or(IDLE_TIMEOUT));
+        .idle_timeout(options.max_idle.unwrap_or(IDLE_TIMEOUT))
+        // The pool itself asks each connection that comes back, and waits for its answer as long as it takes: one that leads
+        // nowhere would keep its place until the kernel gives it up.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                timeout(RETURN_TIMEOUT, is_usable(connection)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            })
+        });
     if let Some(lifetime) = options.max_lifetime {
         pool = pool.max_lifetime(lifetime);
     }
@@ -119,6 +137,28 @@ async fn postgres(url: &str, options: &Options) -> Result<PgPool> {
     let pool = pool.connect_lazy_with(connect);
     drop(pool.acquire().await?);
     Ok(pool)
+}
+
+/// Whether a connection may be given to somebody else.
+async fn is_usable(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    if !is_doubted() {
+        return connection.ping().await.map(|()| true);
+    }
+    let in_transaction: bool = sqlx::raw_sql(IN_TRANSACTION).fetch_one(connection).await?.try_get(0)?;
+    Ok(!in_transaction)
+}
+
+/// Until when connections are doubted, of whichever pool: to ask one more than needed costs little.
+static DOUBTED: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// A `BEGIN` is given up that the server may have heard, or may hear yet. The library takes it for one that never was, so that
+/// what is written next over its connection would be part of a transaction that nobody commits.
+pub(crate) fn doubt() {
+    *DOUBTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + DOUBT);
+}
+
+fn is_doubted() -> bool {
+    DOUBTED.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
 }
 
 async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {
@@ -165,10 +205,12 @@ fn sqlite_file(place: &str, service: &str) -> PathBuf {
     }
 }
 
-/// Digests and e-mail addresses are nobody else's business on a shared machine.
+/// Digests and e-mail addresses are nobody else's business on a shared machine. What its owner may do stays as it is: a file
+/// that was made read-only on purpose is not made writable behind a connection that has found it read-only.
 fn keep_private(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).map_err(sqlx::Error::Io)?;
+    let mode = std::fs::metadata(file).map_err(sqlx::Error::Io)?.permissions().mode();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode & 0o700)).map_err(sqlx::Error::Io)?;
     Ok(())
 }
 
@@ -181,8 +223,7 @@ impl Opened {
                 Self::Sqlite(pool) => sqlx::query("SELECT 1").execute(pool).await.map(drop),
             }
         };
-        tokio::time::timeout(PROBE_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(())
+        Ok(timeout(PROBE_TIMEOUT, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 
     /// Whether it can be written: a file may be somebody else's, a server may only follow another. Changes nothing.
@@ -242,6 +283,19 @@ impl Opened {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regression_a_file_is_hidden_from_others_and_stays_read_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("user.db");
+        std::fs::write(&file, b"").unwrap();
+        for (before, after) in [(0o444, 0o400), (0o644, 0o600), (0o400, 0o400), (0o600, 0o600)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(before)).unwrap();
+            keep_private(&file).unwrap();
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, after, "{before:o}");
+        }
+    }
 
     #[test]
     fn sqlite_urls_name_a_file_or_a_folder() {

@@ -2,6 +2,7 @@
 //! They may overtake each other: subscribers look the state up.
 
 use std::future::Future;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
@@ -18,6 +19,8 @@ impl Posted for Event {
     const TASK: &'static str = "outbox";
     /// One confirm round trip of the broker for all.
     const BATCH: u32 = 128;
+    /// People watch what follows from it.
+    const GATHER: Duration = Duration::ZERO;
 
     fn at(&self) -> DateTime<Utc> {
         self.at

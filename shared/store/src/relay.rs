@@ -15,15 +15,16 @@ use roadstead_runtime::{OnFailure, SharedClock, Tasks, kill};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::Notify;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::open::Opened;
 
-/// A relay that died leaves its batch to others after this long.
-const CLAIM: TimeDelta = TimeDelta::seconds(30);
+/// A relay that died leaves its batch to others after this long: longer than the other side may take (10 s). A file has no
+/// others: there the next start takes it up at once.
+const CLAIM: TimeDelta = TimeDelta::seconds(15);
 /// How long a row may wait when nobody nudged the relay (another replica wrote it and died).
 const POLL: Duration = Duration::from_millis(500);
 /// Wait after the other side refused.
@@ -41,6 +42,8 @@ pub trait Posted: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Syn
     const TASK: &'static str;
     /// Rows handed on together.
     const BATCH: u32;
+    /// How long the first of a batch waits for others: what nobody waits for costs less together.
+    const GATHER: Duration;
 
     /// When it came to be.
     fn at(&self) -> DateTime<Utc>;
@@ -50,9 +53,16 @@ pub trait Posted: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Syn
 #[derive(Debug)]
 pub struct Statements {
     pub(crate) insert: &'static str,
+    /// SQLite's: what to hand on.
+    pub(crate) look: &'static str,
+    /// SQLite's: what cannot be read is laid aside.
+    pub(crate) park: &'static str,
+    /// PostgreSQL's: whether there is something to claim.
     pub(crate) waiting: &'static str,
+    pub(crate) free: &'static str,
+    /// PostgreSQL's.
+    pub(crate) claim: &'static str,
     /// PostgreSQL's, SQLite's.
-    pub(crate) claim: [&'static str; 2],
     pub(crate) sent: [&'static str; 2],
     pub(crate) kept: [&'static str; 2],
     pub(crate) backlog: &'static str,
@@ -64,10 +74,16 @@ macro_rules! statements {
         &$crate::relay::Statements {
             insert: concat!("INSERT INTO ", $table, " (", $column, ", created_at) VALUES ($1, $2)"),
             waiting: concat!("SELECT EXISTS (SELECT 1 FROM ", $table, " WHERE claimed_until IS NULL OR claimed_until < $1)"),
-            claim: [
-                $crate::relay::statements!(@claim $table, $column, " FOR UPDATE SKIP LOCKED"),
-                $crate::relay::statements!(@claim $table, $column, ""),
-            ],
+            free: concat!("UPDATE ", $table, " SET claimed_until = NULL WHERE claimed_until IS NOT NULL"),
+            look: concat!(
+                "SELECT seq, ", $column, " FROM ", $table,
+                " WHERE claimed_until IS NULL OR claimed_until < $1 ORDER BY seq LIMIT $2"
+            ),
+            park: concat!("UPDATE ", $table, " SET claimed_until = $1 WHERE seq IN (SELECT value FROM json_each($2))"),
+            claim: concat!(
+                "UPDATE ", $table, " SET claimed_until = $2 WHERE seq IN (SELECT seq FROM ", $table,
+                " WHERE claimed_until IS NULL OR claimed_until < $1 ORDER BY seq LIMIT $3 FOR UPDATE SKIP LOCKED) RETURNING seq, ", $column
+            ),
             sent: [
                 concat!("DELETE FROM ", $table, " WHERE seq IN (SELECT value::bigint FROM jsonb_array_elements_text($1))"),
                 concat!("DELETE FROM ", $table, " WHERE seq IN (SELECT value FROM json_each($1))"),
@@ -81,12 +97,6 @@ macro_rules! statements {
             ],
             backlog: concat!("SELECT count(*), min(created_at) FROM ", $table),
         }
-    };
-    (@claim $table:literal, $column:literal, $lock:literal) => {
-        concat!(
-            "UPDATE ", $table, " SET claimed_until = $2 WHERE seq IN (SELECT seq FROM ", $table,
-            " WHERE claimed_until IS NULL OR claimed_until < $1 ORDER BY seq LIMIT $3", $lock, ") RETURNING seq, ", $column
-        )
     };
 }
 pub(crate) use statements;
@@ -122,20 +132,21 @@ pub(crate) async fn post<DB: PostDatabase, T: Posted>(tx: &mut Transaction<'stat
 
 /// Puts a row into a transaction of its own.
 pub(crate) async fn post_alone<T: Posted>(opened: &Opened, row: &T) -> Result<()> {
-    async fn within<P, T: Posted>(pool: &P, row: &T) -> Result<()>
-    where
-        P: Dialect,
-        P::Database: PostDatabase,
-    {
-        let mut tx = pool.begin_write().await?;
-        post(&mut tx, row).await?;
-        tx.commit().await?;
-        Ok(())
-    }
     match opened {
-        Opened::Postgres(pool) => within(pool, row).await,
-        Opened::Sqlite(pool) => within(pool, row).await,
+        // One statement is one.
+        Opened::Postgres(pool) => PgPool::bounded(insert_alone(pool, row)).await,
+        Opened::Sqlite(pool) => {
+            let mut tx = pool.begin_write().await?;
+            post(&mut tx, row).await?;
+            tx.commit().await?;
+            Ok(())
+        }
     }
+}
+
+async fn insert_alone<T: Posted>(pool: &PgPool, row: &T) -> Result<()> {
+    sqlx::query(T::SQL.insert).bind(Json(row)).bind(row.at()).execute(pool).await?;
+    Ok(())
 }
 
 /// Hands on what a table holds. Cheap to clone.
@@ -185,13 +196,22 @@ impl<T: Posted> Relay<T> {
             let (relay, stopping, hand_on) = (relay.clone(), stopping.clone(), hand_on.clone());
             async move {
                 let work = async {
+                    // Whoever had claimed something there is gone.
+                    if let Opened::Sqlite(pool) = &relay.opened {
+                        free(pool, T::SQL).await?;
+                    }
                     loop {
                         let wait = relay.pass(&hand_on).await?;
+                        let asked = async {
+                            tokio::select! {
+                                () = relay.wake.notified() => tokio::time::sleep(T::GATHER).await,
+                                () = tokio::time::sleep(wait) => {}
+                            }
+                        };
                         tokio::select! {
                             // What was committed while we waited may still leave.
                             () = stopping.cancelled() => return relay.pass(&hand_on).await.map(drop),
-                            () = relay.wake.notified() => {}
-                            () = tokio::time::sleep(wait) => {}
+                            () = asked => {}
                         }
                     }
                 };
@@ -216,25 +236,40 @@ impl<T: Posted> Relay<T> {
         loop {
             let now = self.clock.now();
             let batch = match &self.opened {
-                Opened::Postgres(pool) => pool.claim(T::SQL, T::BATCH, now).await?,
-                Opened::Sqlite(pool) => pool.claim(T::SQL, T::BATCH, now).await?,
+                Opened::Postgres(pool) => PgPool::bounded(claim(pool, T::SQL, T::BATCH, now)).await?,
+                Opened::Sqlite(pool) => look(pool, T::SQL, T::BATCH, now).await?,
             };
             if batch.is_empty() {
                 return Ok(POLL);
             }
-            let (mut rows, mut numbers) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-            for (seq, value) in batch {
+            // What is committed from here on is nudged for, or waits for the next look.
+            let last = batch.len() < usize::try_from(T::BATCH).unwrap_or(usize::MAX);
+            let (mut rows, mut numbers, mut torn) =
+                (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()), Vec::new());
+            for (seq, Json(value)) in batch {
                 match serde_json::from_value::<T>(value) {
                     Ok(row) => {
                         numbers.push(seq);
                         rows.push(row);
                     }
-                    // It stays claimed until somebody looks at it, and is never lost; the others go on.
-                    Err(fault) => tracing::error!("{} {seq} cannot be read, it is parked: {fault}", T::NAME),
+                    // It stays until somebody looks at it, and is never lost; the others go on.
+                    Err(fault) => {
+                        tracing::error!("{} {seq} cannot be read, it is parked: {fault}", T::NAME);
+                        torn.push(seq);
+                    }
                 }
             }
+            // On PostgreSQL they are claimed already.
+            if let Opened::Sqlite(pool) = &self.opened
+                && !torn.is_empty()
+            {
+                park(pool, T::SQL, &torn, now).await?;
+            }
             kill::point("relay.claimed");
-            let taken = if rows.is_empty() { Vec::new() } else { hand_on(rows).await };
+            if rows.is_empty() {
+                continue;
+            }
+            let taken = hand_on(rows).await;
             kill::point("relay.handed_on");
             let taken = taken.into_iter().chain(std::iter::repeat(false));
             let (sent, kept): (Vec<_>, Vec<_>) = numbers.into_iter().zip(taken).partition(|(_, taken)| *taken);
@@ -249,39 +284,59 @@ impl<T: Posted> Relay<T> {
                 tracing::warn!("{} of kind {} wait for the other side", kept.len(), T::NAME);
                 return Ok(RETRY);
             }
+            if last {
+                return Ok(POLL);
+            }
         }
     }
 }
 
+/// Numbers of rows, and what is in them.
+type Read = Vec<(i64, Json<serde_json::Value>)>;
+
+/// The oldest rows, which are this replica's for a while: another gets others.
+async fn claim(pool: &PgPool, sql: &Statements, batch: u32, now: DateTime<Utc>) -> Result<Read> {
+    // Asked first: a claim writes, and most looks find nothing.
+    let waiting: bool = sqlx::query_scalar(sql.waiting).bind(now).fetch_one(pool).await?;
+    if !waiting {
+        return Ok(Vec::new());
+    }
+    let mut rows: Read =
+        sqlx::query_as(sql.claim).bind(now).bind(now + CLAIM).bind(i64::from(batch)).fetch_all(pool).await?;
+    rows.sort_by_key(|(seq, _)| *seq);
+    Ok(rows)
+}
+
+/// The oldest rows. A file has one relay: nothing is claimed, so nothing is written before it is handed on.
+async fn look(pool: &SqlitePool, sql: &Statements, batch: u32, now: DateTime<Utc>) -> Result<Read> {
+    Ok(sqlx::query_as(sql.look).bind(now).bind(i64::from(batch)).fetch_all(pool).await?)
+}
+
+/// Lays aside what cannot be read.
+async fn park(pool: &SqlitePool, sql: &Statements, torn: &[i64], now: DateTime<Utc>) -> Result<()> {
+    let mut tx = pool.begin_write().await?;
+    sqlx::query(sql.park).bind(now + CLAIM).bind(Json(torn)).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Takes back what a relay that is gone had laid aside.
+async fn free(pool: &SqlitePool, sql: &Statements) -> Result<()> {
+    let mut tx = pool.begin_write().await?;
+    sqlx::query(sql.free).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// What became of rows, and how many there are.
 #[async_trait::async_trait]
 trait Rows {
-    async fn claim(&self, sql: &Statements, batch: u32, now: DateTime<Utc>) -> Result<Vec<(i64, serde_json::Value)>>;
     async fn settle(&self, sql: &Statements, sent: &[i64], kept: &[i64]) -> Result<()>;
     async fn backlog(&self, sql: &Statements) -> Result<(i64, Option<DateTime<Utc>>)>;
 }
 
 crate::for_pools! {
     impl Rows for [PgPool, SqlitePool] {
-        async fn claim(&self, sql: &Statements, batch: u32, now: DateTime<Utc>) -> Result<Vec<(i64, serde_json::Value)>> {
-            // Asked first, because the claim takes SQLite's write lock.
-            let waiting: bool = sqlx::query_scalar(sql.waiting).bind(now).fetch_one(self).await?;
-            if !waiting {
-                return Ok(Vec::new());
-            }
-            // As a transaction, so that on SQLite it waits for its turn like every other writer.
-            let mut tx = self.begin_write().await?;
-            let [postgres, sqlite] = sql.claim;
-            let mut rows: Vec<(i64, Json<serde_json::Value>)> = sqlx::query_as(Self::pick(postgres, sqlite))
-                .bind(now)
-                .bind(now + CLAIM)
-                .bind(i64::from(batch))
-                .fetch_all(&mut *tx)
-                .await?;
-            tx.commit().await?;
-            rows.sort_by_key(|(seq, _)| *seq);
-            Ok(rows.into_iter().map(|(seq, Json(value))| (seq, value)).collect())
-        }
-
         async fn settle(&self, sql: &Statements, sent: &[i64], kept: &[i64]) -> Result<()> {
             let mut tx = self.begin_write().await?;
             for ([postgres, sqlite], numbers) in [(sql.sent, sent), (sql.kept, kept)] {

@@ -12,6 +12,9 @@ use crate::{PgPool, SqlitePool};
 
 /// Values of one pass: about a megabyte of text, and a transaction of some ten milliseconds.
 const BATCH: i64 = 1000;
+/// Passes over one column. The second one finds what was moved under the first; more are for those who move a row at just that
+/// moment again.
+const PASSES_MAX: u32 = 10;
 
 /// Compares the keys with those that the database was sealed with, and notes those it did not know. A service calls it
 /// before it opens its doors: a wrong or missing key refuses to start.
@@ -50,14 +53,16 @@ pub struct Rewrapped {
     pub table: String,
     /// Column.
     pub column: String,
-    /// Values that were under an older key.
+    /// Values that were under an older key, but for those that somebody who uses the newest one changed meanwhile.
     pub processed: u64,
-    /// Those that are under the newest one now, or were changed meanwhile by somebody who used it.
+    /// Those that are under the newest one now.
     pub succeeded: u64,
     /// Those that did not open.
     pub failed: u64,
     /// Values that are not sealed at all.
     pub plain: u64,
+    /// Values of which some other process writes more under an older key than can be followed: what the last look still found.
+    pub left: u64,
 }
 
 /// Puts every sealed value of a database under the newest master key, while it is in use: a value that changes meanwhile is
@@ -70,36 +75,61 @@ pub async fn rewrap(opened: &Opened, sealer: &Sealer) -> Result<Vec<Rewrapped>> 
 }
 
 async fn rewrap_on<P: Rows>(pool: &P, sealer: &Sealer) -> Result<Vec<Rewrapped>> {
-    let mut done = Vec::new();
+    let (mut done, mut all) = (Vec::new(), true);
     for (table, column) in pool.sealed_columns().await? {
         let mut counts = Rewrapped { table, column, ..Rewrapped::default() };
         counts.plain = pool.count_plain(&counts.table, &counts.column).await?;
-        let mut after = P::FIRST.to_owned();
-        loop {
-            let batch = pool.older(&counts.table, &counts.column, sealer.newest(), &after).await?;
-            let Some((last, _)) = batch.last() else { break };
-            after.clone_from(last);
-            let mut changes = Vec::with_capacity(batch.len());
-            for (place, text) in batch {
-                counts.processed += 1;
-                match Sealed::parse(&text).and_then(|sealed| sealer.rewrap(&sealed)) {
-                    Ok(Some(fresh)) => changes.push((place, text, fresh.to_string())),
-                    Ok(None) => counts.succeeded += 1,
-                    Err(fault) => {
-                        tracing::error!("a value of {}.{} is not rewrapped: {fault}", counts.table, counts.column);
-                        counts.failed += 1;
-                    }
-                }
+        // PostgreSQL puts a changed row elsewhere, whichever column was changed: out of the hand that would replace its value, and
+        // perhaps to where this pass has been already.
+        for _ in 0..PASSES_MAX {
+            let pass = pass(pool, sealer, &counts.table, &counts.column).await?;
+            counts.succeeded += pass.succeeded;
+            counts.failed = pass.failed;
+            counts.left = pass.succeeded + pass.moved;
+            if counts.left == 0 {
+                break;
             }
-            pool.replace(&counts.table, &counts.column, &changes).await?;
-            counts.succeeded += changes.len() as u64;
         }
+        counts.processed = counts.succeeded + counts.failed;
+        all = all && counts.left == 0 && counts.failed == 0;
         done.push(counts);
     }
-    if done.iter().all(|counts| counts.failed == 0) {
+    if all {
         pool.forget_checks(sealer.newest()).await?;
     }
     Ok(done)
+}
+
+/// What one look at every row of a column did.
+#[derive(Default)]
+struct Pass {
+    succeeded: u64,
+    failed: u64,
+    /// Values that were no longer where they had been seen, or no longer what they had been.
+    moved: u64,
+}
+
+async fn pass<P: Rows>(pool: &P, sealer: &Sealer, table: &str, column: &str) -> Result<Pass> {
+    let (mut pass, mut after) = (Pass::default(), P::FIRST.to_owned());
+    loop {
+        let batch = pool.older(table, column, sealer.newest(), &after).await?;
+        let Some((last, _)) = batch.last() else { return Ok(pass) };
+        after.clone_from(last);
+        let mut changes = Vec::with_capacity(batch.len());
+        for (place, text) in batch {
+            match Sealed::parse(&text).and_then(|sealed| sealer.rewrap(&sealed)) {
+                Ok(Some(fresh)) => changes.push((place, text, fresh.to_string())),
+                Ok(None) => {}
+                Err(fault) => {
+                    tracing::error!("a value of {table}.{column} is not rewrapped: {fault}");
+                    pass.failed += 1;
+                }
+            }
+        }
+        let replaced = pool.replace(table, column, &changes).await?;
+        pass.succeeded += replaced;
+        pass.moved += (changes.len() as u64).saturating_sub(replaced);
+    }
 }
 
 /// Where a row lies, as text: tables have keys of different kinds, and every row has a place.
@@ -124,7 +154,8 @@ trait Rows: Place {
     async fn sealed_columns(&self) -> Result<Vec<(String, String)>>;
     async fn count_plain(&self, table: &str, column: &str) -> Result<u64>;
     async fn older(&self, table: &str, column: &str, newest: KeyVersion, after: &str) -> Result<Vec<(String, String)>>;
-    async fn replace(&self, table: &str, column: &str, changes: &[(String, String, String)]) -> Result<()>;
+    /// Answers how many there were to replace.
+    async fn replace(&self, table: &str, column: &str, changes: &[(String, String, String)]) -> Result<u64>;
 }
 
 const CHECKS: &str = "SELECT version, value FROM seal_checks ORDER BY version";
@@ -161,7 +192,8 @@ fn check((version, value): (i64, String)) -> Check {
 }
 
 crate::for_pools! {
-    impl Rows for [PgPool, SqlitePool] {
+    // A thousand statements a time, while the database is used.
+    unbounded impl Rows for [PgPool, SqlitePool] {
         async fn checks(&self) -> Result<Vec<Check>> {
             let rows: Vec<(i64, String)> = sqlx::query_as(CHECKS).fetch_all(self).await?;
             Ok(rows.into_iter().map(check).collect())
@@ -202,15 +234,17 @@ crate::for_pools! {
                 .fetch_all(self).await?)
         }
 
-        async fn replace(&self, table: &str, column: &str, changes: &[(String, String, String)]) -> Result<()> {
+        async fn replace(&self, table: &str, column: &str, changes: &[(String, String, String)]) -> Result<u64> {
             let mut tx = self.begin_write().await?;
+            let mut replaced = 0;
             for (place, old, fresh) in changes {
-                sqlx::query(named(Self::pick(REPLACE_POSTGRES, REPLACE_SQLITE), table, column)?)
+                let done = sqlx::query(named(Self::pick(REPLACE_POSTGRES, REPLACE_SQLITE), table, column)?)
                     .bind(place).bind(old).bind(fresh)
                     .execute(&mut *tx).await?;
+                replaced += done.rows_affected();
             }
             tx.commit().await?;
-            Ok(())
+            Ok(replaced)
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod metrics;
 mod otlp;
 pub mod trace;
 
-pub use logging::{Guard, Options, init};
+pub use logging::{Guard, Options, exports_traces, init};
 pub use metrics::Metrics;
 pub use prometheus_client;
 pub use trace::TraceParent;

@@ -1,6 +1,7 @@
 //! Log lines: JSON or for people, to standard error.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roadstead_runtime::config::{LogFormat, LogLevel, Logging, Telemetry};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -35,8 +36,9 @@ impl Options {
             LogLevel::Trace => ("info", "trace"),
         };
         // Targets match by their beginning: every crate of the workspace is `roadstead_…`.
-        // lapin prints messages that came back, bodies and all; the bus says by itself what matters about them.
-        EnvFilter::new(format!("{others},lapin=error,roadstead={ours}"))
+        // lapin prints messages that came back and kube answers that it cannot read, bodies and all; the bus and the agent say
+        // by themselves what matters about them.
+        EnvFilter::new(format!("{others},lapin=error,kube_client=error,roadstead={ours}"))
     }
 }
 
@@ -81,6 +83,13 @@ pub fn init(options: &Options) -> Guard {
     start(options, lines)
 }
 
+/// Whether spans go anywhere: without a collector nobody makes them.
+pub fn exports_traces() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
+}
+
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
 #[cfg(feature = "otlp")]
 fn start(options: &Options, lines: Box<dyn Layer<Registry> + Send + Sync>) -> Guard {
     let provider =
@@ -94,7 +103,8 @@ fn start(options: &Options, lines: Box<dyn Layer<Registry> + Send + Sync>) -> Gu
             }
         };
     let traces = provider.as_ref().map(|provider| crate::otlp::layer(provider).with_filter(options.filter()));
-    let _ = tracing_subscriber::registry().with(lines).with(traces).try_init();
+    let first = tracing_subscriber::registry().with(lines).with(traces).try_init().is_ok();
+    EXPORTS.store(first && provider.is_some(), Ordering::Relaxed);
     Guard { provider }
 }
 
@@ -116,6 +126,19 @@ mod tests {
         let options = Options { level: LogLevel::Debug, format: LogFormat::Json, service: "test", otlp_endpoint: None };
         let shown = options.filter().to_string();
         assert!(shown.contains("warn") && shown.contains("roadstead=debug"), "{shown}");
+    }
+
+    #[test]
+    fn regression_no_crate_prints_the_bodies_it_carries() {
+        for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
+            let filter = Options { level, format: LogFormat::Json, service: "test", otlp_endpoint: None }.filter();
+            let subscriber = Registry::default().with(filter);
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(!tracing::enabled!(target: "kube_client::client", tracing::Level::WARN), "{level:?}");
+                assert!(!tracing::enabled!(target: "lapin::channel", tracing::Level::WARN), "{level:?}");
+                assert!(tracing::enabled!(target: "kube_client::client", tracing::Level::ERROR), "{level:?}");
+            });
+        }
     }
 
     #[test]

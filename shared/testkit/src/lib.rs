@@ -9,6 +9,8 @@ pub mod keycloak;
 pub mod kube;
 #[cfg(feature = "logs")]
 pub mod logs;
+#[cfg(feature = "passkeys")]
+pub mod passkey;
 #[cfg(feature = "tls")]
 pub mod pki;
 pub mod ports;

@@ -23,6 +23,8 @@ pub struct Pki {
     pub server: (PathBuf, PathBuf),
     /// Certificate of a client, and its key.
     pub client: (PathBuf, PathBuf),
+    /// Certificate of a service that is a server to some and a client of others, and its key.
+    pub member: (PathBuf, PathBuf),
     /// Certificate and key of a client of the other authority.
     pub stranger: (PathBuf, PathBuf),
 }
@@ -30,6 +32,7 @@ pub struct Pki {
 impl Pki {
     /// Makes all of them in a folder.
     pub fn make(folder: &Path) -> Result<Self> {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
         std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
         let own = authority("tests")?;
         let other = authority("strangers")?;
@@ -37,16 +40,17 @@ impl Pki {
             let path = folder.join(name);
             private_file(&path, text).map(|()| path)
         };
-        let pair = |name: &str, issuer: &Issuer<'static, KeyPair>, use_: ExtendedKeyUsagePurpose| -> Result<_> {
-            let (certificate, key) = leaf(name, issuer, use_)?;
+        let pair = |name: &str, issuer: &Issuer<'static, KeyPair>, uses: &[ExtendedKeyUsagePurpose]| -> Result<_> {
+            let (certificate, key) = leaf(name, issuer, uses)?;
             Ok((write(&format!("{name}.pem"), &certificate)?, write(&format!("{name}-key.pem"), &key)?))
         };
         Ok(Self {
             ca: write("ca.pem", &own.0)?,
             other_ca: write("other-ca.pem", &other.0)?,
-            server: pair("server", &own.1, ExtendedKeyUsagePurpose::ServerAuth)?,
-            client: pair("client", &own.1, ExtendedKeyUsagePurpose::ClientAuth)?,
-            stranger: pair("stranger", &other.1, ExtendedKeyUsagePurpose::ClientAuth)?,
+            server: pair("server", &own.1, &[ServerAuth])?,
+            client: pair("client", &own.1, &[ClientAuth])?,
+            member: pair("member", &own.1, &[ServerAuth, ClientAuth])?,
+            stranger: pair("stranger", &other.1, &[ClientAuth])?,
         })
     }
 }
@@ -61,12 +65,12 @@ fn authority(name: &str) -> Result<(String, Issuer<'static, KeyPair>)> {
     Ok((certificate, Issuer::new(params, key)))
 }
 
-fn leaf(name: &str, issuer: &Issuer<'static, KeyPair>, use_: ExtendedKeyUsagePurpose) -> Result<(String, String)> {
+fn leaf(name: &str, issuer: &Issuer<'static, KeyPair>, uses: &[ExtendedKeyUsagePurpose]) -> Result<(String, String)> {
     let key = KeyPair::generate().context("failed to make a key")?;
     let mut params = CertificateParams::new(vec![NAME.to_owned()]).context("failed to name a certificate")?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![use_];
+    params.extended_key_usages = uses.to_vec();
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, issuer).context("failed to sign a certificate")?;
     Ok((certificate.pem(), key.serialize_pem()))

@@ -52,6 +52,12 @@ impl Programs {
         lines[lines.len().saturating_sub(TAIL)..].join("\n")
     }
 
+    /// How many lines of a program's output, over all its starts, are this one.
+    pub fn lines(&self, name: &str, wanted: &str) -> usize {
+        let text = fs::read(self.log(name)).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().filter(|line| *line == wanted).count()
+    }
+
     /// Stops everything that was started in a folder, by whomever.
     pub fn stop_all(folder: &Path) -> Result<()> {
         let entries = match fs::read_dir(folder.join("programs")) {

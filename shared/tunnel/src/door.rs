@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::lines::Lines;
 use crate::ws::{Accepted, WebSocket};
 
 /// Longest request head. An assertion and a few headers; hyper takes no less than 8 KiB.
@@ -126,7 +127,7 @@ where
         .header_read_timeout(HEAD_LIMIT)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(Lines::new(io)), service)
         .with_upgrades();
     if let Err(error) = Box::pin(served).await {
         tracing::debug!("connection at the agents' door ended: {error}");
@@ -134,8 +135,8 @@ where
     let waiting = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some((upgrade, owner)) = waiting else { return };
     let Ok(Ok(upgraded)) = tokio::time::timeout(HEAD_LIMIT, upgrade).await else { return };
-    if let Ok(parts) = upgraded.downcast::<TokioIo<IO>>() {
-        owner(WebSocket::server(parts.io.into_inner(), parts.read_buf));
+    if let Ok(parts) = upgraded.downcast::<TokioIo<Lines<IO>>>() {
+        owner(WebSocket::server(parts.io.into_inner().into_inner(), parts.read_buf));
     }
 }
 
@@ -155,7 +156,7 @@ where
         Ok(handler(Request::from_parts(head, body)).await)
     });
     match answered.await {
-        Ok(Ok(Reply::Answer(response))) => response.map(Full::new),
+        Ok(Ok(Reply::Answer(response))) => last(response.map(Full::new)),
         Ok(Ok(Reply::Upgrade(accepted, owner))) => {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, owner));
             accepted.response().map(|()| Full::default())
@@ -169,6 +170,12 @@ where
 fn only(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
+    last(response)
+}
+
+/// Ends the connection: agents make one request of it, and the line ends of one head are looked at ([`Lines`]). Not said by hyper's
+/// own setting, which would say it beside an upgrade as well, and clients of the seeds take that for none.
+fn last(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     response
 }

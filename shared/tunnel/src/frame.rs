@@ -134,7 +134,7 @@ pub enum Frame {
     },
     /// [`FrameType::Credit`].
     Credit {
-        /// Which stream, or [`SESSION`].
+        /// Which stream.
         id: StreamId,
         /// Bytes more that may be sent.
         grant: u32,
@@ -306,8 +306,7 @@ fn check(kind: FrameType, flag: u8, length: usize, id: StreamId) -> Result<(), F
     }
     let session_wide = match kind {
         FrameType::Ping | FrameType::Pong | FrameType::GoAway | FrameType::Notice => true,
-        FrameType::Open | FrameType::Data | FrameType::End | FrameType::Reset => false,
-        FrameType::Credit => return Ok(()),
+        FrameType::Open | FrameType::Data | FrameType::Credit | FrameType::End | FrameType::Reset => false,
     };
     if session_wide == (id == SESSION) { Ok(()) } else { Err(FrameError::Stream) }
 }

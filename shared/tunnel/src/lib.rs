@@ -16,6 +16,9 @@ pub mod door;
 mod error;
 pub mod exchange;
 pub mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+mod lines;
 pub mod machine;
 pub mod session;
 pub mod transport;

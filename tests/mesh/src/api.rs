@@ -1,5 +1,6 @@
 //! A caller of the hub.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -33,6 +34,18 @@ impl Api {
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), headers: Vec::new() })
     }
 
+    /// A caller that trusts one authority only, and shows a certificate (its files: chain, key) if it has one.
+    pub fn showing(base: &str, ca: &Path, own: Option<(&Path, &Path)>) -> Result<Self> {
+        let read = |path: &Path| std::fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+        let mut builder = Client::builder().timeout(LIMIT).no_proxy();
+        builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&read(ca)?)?);
+        if let Some((chain, key)) = own {
+            builder = builder.identity(reqwest::Identity::from_pem(&[read(chain)?, read(key)?].concat())?);
+        }
+        let client = builder.build().context("failed to make a client")?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), headers: Vec::new() })
+    }
+
     /// The same caller with an API key.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
@@ -51,6 +64,12 @@ impl Api {
         let mut other = self.clone();
         other.headers.push((name, value.to_owned()));
         other
+    }
+
+    /// The same caller, who waits so long for an answer.
+    pub fn within(&self, limit: Duration) -> Result<Self> {
+        let client = Client::builder().timeout(limit).no_proxy().build().context("failed to make a client")?;
+        Ok(Self { client, ..self.clone() })
     }
 
     /// The same caller at another door.
@@ -82,6 +101,12 @@ impl Api {
     /// Sends a body of another kind than JSON.
     pub async fn post_as(&self, path: &str, kind: &str, body: impl Into<String>) -> Result<Answer> {
         let request = self.request(Method::POST, path).header("content-type", kind).body(body.into());
+        Self::answer(&format!("POST {path}"), request).await
+    }
+
+    /// The same for what is no text.
+    pub async fn post_bytes(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<Answer> {
+        let request = self.request(Method::POST, path).header("content-type", kind).body(body);
         Self::answer(&format!("POST {path}"), request).await
     }
 

@@ -135,6 +135,18 @@ impl Page {
         serde_json::from_str(text.as_str().unwrap_or_default()).context("the page shows no JSON")
     }
 
+    /// Gives the page an authenticator that keeps passkeys, makes sure who is there, and needs nobody to touch it.
+    pub async fn add_authenticator(&mut self) -> Result<()> {
+        // Browsers ask people about keys on a page that they look at.
+        self.command("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
+        self.command("WebAuthn.enable", json!({ "enableUI": false })).await?;
+        let options = json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
+            "isUserVerified": true, "automaticPresenceSimulation": true,
+        });
+        self.command("WebAuthn.addVirtualAuthenticator", json!({ "options": options })).await.map(|_| ())
+    }
+
     /// The cookies that go to an address, those that scripts cannot read among them.
     pub async fn cookies(&mut self, url: &str) -> Result<Vec<Value>> {
         let answer = self.command("Network.getCookies", json!({ "urls": [url] })).await?;

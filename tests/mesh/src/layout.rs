@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use roadstead_auth::authority::Authority;
 use roadstead_runtime::{Clock as _, SystemClock};
 use roadstead_testkit::ports;
 use roadstead_testkit::servers::State;
 
+use crate::api::Api;
 use crate::compose::{Compose, Given};
 
 /// How the hub is run.
@@ -24,8 +25,12 @@ pub enum Layout {
 pub struct Tuning {
     /// Variables for each process.
     pub environment: Vec<(String, String)>,
-    /// TLS, with a client's certificate, between the services of a mesh and its servers.
+    /// TLS, with a client's certificate, between the services of a mesh and its servers, among them, and for scrapers.
     pub tls: bool,
+    /// A way to PostgreSQL that the test shuts.
+    pub strait: bool,
+    /// Bytes that each process may have for its data.
+    pub memory: Option<u64>,
 }
 
 impl Tuning {
@@ -40,6 +45,18 @@ impl Tuning {
     #[must_use]
     pub fn with_tls(self) -> Self {
         Self { tls: true, ..self }
+    }
+
+    /// A way to PostgreSQL that the test shuts.
+    #[must_use]
+    pub fn with_strait(self) -> Self {
+        Self { strait: true, ..self }
+    }
+
+    /// So many bytes for the data of each process of the hub.
+    #[must_use]
+    pub fn with_memory(self, bytes: u64) -> Self {
+        Self { memory: Some(bytes), ..self }
     }
 
     /// Quotas that a test under load does not meet.
@@ -59,6 +76,24 @@ pub(crate) struct Part {
     pub(crate) environment: Vec<(String, String)>,
     /// Where `/readyz` is.
     pub(crate) url: String,
+}
+
+impl Part {
+    /// A caller at its own door, with the certificate of a member where it asks for one.
+    pub(crate) fn api(&self) -> Result<Api> {
+        if !self.url.starts_with("https") {
+            return Api::new(&self.url);
+        }
+        let file = |name: &str| Ok::<_, anyhow::Error>(PathBuf::from(self.variable(name)?));
+        let (ca, certificate) = (file("ROADSTEAD_MESH_CA_FILE")?, file("ROADSTEAD_MESH_CERT_FILE")?);
+        Api::showing(&self.url, &ca, Some((&certificate, &file("ROADSTEAD_MESH_KEY_FILE")?)))
+    }
+
+    /// What it was told; of several the last.
+    pub(crate) fn variable(&self, name: &str) -> Result<&str> {
+        let found = self.environment.iter().rev().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str()).with_context(|| format!("{} is not told {name}", self.name))
+    }
 }
 
 /// The parts of a mesh, and where its doors are.
@@ -96,8 +131,13 @@ impl Certificates {
 /// What stands for the address of the first front door in a test's variables: it is chosen when the hub starts.
 pub(crate) const DOOR: &str = "{door}";
 
+/// The same by the name of this machine, for what browsers allow to names only.
+pub(crate) const NAMED_DOOR: &str = "{named_door}";
+
 fn at_door(tuning: &Tuning, url: &str) -> Vec<(String, String)> {
-    tuning.environment.iter().map(|(name, value)| (name.clone(), value.replace(DOOR, url))).collect()
+    let named = url.replace("127.0.0.1", "localhost");
+    let at = |value: &str| value.replace(DOOR, url).replace(NAMED_DOOR, &named);
+    tuning.environment.iter().map(|(name, value)| (name.clone(), at(value))).collect()
 }
 
 /// The token with which the first admin of a mesh is made.
@@ -107,7 +147,7 @@ pub(crate) const BOOTSTRAP: &str = "bootstrap-4f9c1d7a02e84b63a8d1e5f70c92";
 pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &str, agents: [u16; 2]) -> Result<Plan> {
     let [user, operations, first, second] = ports::free()?;
     let metrics: [u16; 6] = ports::free()?;
-    let user_url = format!("http://127.0.0.1:{user}");
+    let user_url = format!("{}://127.0.0.1:{user}", if tuning.tls { "https" } else { "http" });
     let replicas = [
         ("user", "user", user, "ROADSTEAD_USER_PORT"),
         ("onboarding-1", "onboarding", agents[0], "ROADSTEAD_SERVER_AGENT_PORT"),
@@ -143,7 +183,7 @@ pub(crate) fn mesh(folder: &Path, servers: &State, tuning: &Tuning, agent_url: &
         }
         // Later ones win.
         environment.extend(at_door(tuning, &format!("http://127.0.0.1:{first}")));
-        let url = format!("http://127.0.0.1:{port}");
+        let url = if service == "user" { user_url.clone() } else { format!("http://127.0.0.1:{port}") };
         parts.push(Part { name: name.to_owned(), arguments, environment, url });
     }
     let doors = [first, second].map(|port| format!("http://127.0.0.1:{port}")).to_vec();

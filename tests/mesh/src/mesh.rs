@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use roadstead_testkit::pki::Pki;
 use roadstead_testkit::programs::Programs;
-use roadstead_testkit::servers::{Process, Server, Servers, State};
+use roadstead_testkit::servers::{Process, Server, Servers};
 use roadstead_testkit::wait::eventually;
 use roadstead_testkit::{environment, ports};
 use serde_json::{Value, json};
@@ -19,9 +19,14 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::balancer::Balancer;
 use crate::layout::{self, BOOTSTRAP, Layout, Part, Plan, Tuning};
+use crate::program::{program, program_within};
+use crate::strait::Strait;
+use crate::tls;
 
 /// A process that is not ready after this long has failed; two cores may be building something else.
-const READY_LIMIT: Duration = Duration::from_secs(90);
+pub const READY_LIMIT: Duration = Duration::from_secs(90);
+/// The same for an agent that joins or comes back; how soon it must be is the main job's to say.
+pub const JOIN_LIMIT: Duration = Duration::from_secs(60);
 /// `NAME:N`: a process of a debug build dies when it passes that point for the Nth time (`runtime::kill`).
 pub const KILL: &str = "ROADSTEAD_TEST_KILL";
 /// A seed: a process of a debug build sends its messages more than once and out of turn (`bus::unruly`).
@@ -50,6 +55,8 @@ pub struct TestMesh {
     processes: BTreeMap<String, Process>,
     agents: BTreeMap<String, Command>,
     servers: Option<Servers>,
+    strait: Option<Strait>,
+    memory: Option<u64>,
     _balancer: Balancer,
     ended: bool,
 }
@@ -66,6 +73,7 @@ impl TestMesh {
         let balancer =
             Balancer::start(backends.iter().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).collect())
                 .await?;
+        let mut strait = None;
         let (servers, plan) = match layout {
             Layout::OneProcess => {
                 let [door] = ports::free()?;
@@ -81,7 +89,13 @@ impl TestMesh {
                     Ok((Servers::up_with_tls(&home, &pki)?, Some(pki)))
                 })
                 .await??;
-                let tuning = pki.iter().fold(tuning.clone(), |tuning, pki| tls_settings(tuning, servers.state(), pki));
+                let mut tuning =
+                    pki.iter().fold(tuning.clone(), |tuning, pki| tls::settings(tuning, servers.state(), pki));
+                if tuning.strait {
+                    let way = Strait::start(servers.state().ports.postgres).await?;
+                    tuning = tuning.with("ROADSTEAD_DATABASE_PORT", &way.port().to_string());
+                    strait = Some(way);
+                }
                 let plan = layout::mesh(&folder, servers.state(), &tuning, &balancer.url(), agents)?;
                 (Some(servers), plan)
             }
@@ -100,6 +114,8 @@ impl TestMesh {
             processes: BTreeMap::new(),
             agents: BTreeMap::new(),
             servers,
+            strait,
+            memory: tuning.memory,
             _balancer: balancer,
             ended: false,
         };
@@ -137,7 +153,7 @@ impl TestMesh {
     /// The same with one more variable.
     pub fn start_part_with(&mut self, name: &str, variable: Option<(&str, &str)>) -> Result<()> {
         let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
-        let mut command = program("roadstead")?;
+        let mut command = program_within("roadstead", self.memory)?;
         command.args(&part.arguments).envs(part.environment.iter().map(|(name, value)| (name, value))).envs(variable);
         let process = self.programs.start(name, &mut command)?;
         self.processes.insert(name.to_owned(), process);
@@ -161,7 +177,7 @@ impl TestMesh {
 
     /// Waits until a part says that it is ready, or is dead: then `false`.
     pub async fn ready_or_dead(&self, name: &str, limit: Duration) -> Result<bool> {
-        let api = Api::new(&self.parts.get(name).with_context(|| format!("no part {name}"))?.url)?;
+        let api = self.parts.get(name).with_context(|| format!("no part {name}"))?.api()?;
         let (ready, _) = eventually(&format!("{name} is ready or dead"), limit, || async {
             if !self.is_alive(name) {
                 return Ok(false);
@@ -177,7 +193,7 @@ impl TestMesh {
     /// Waits until a part says that it is ready; answers how long that took.
     pub async fn ready(&self, name: &str, limit: Duration) -> Result<Duration> {
         let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
-        let api = Api::new(&part.url)?;
+        let api = part.api()?;
         let ((), time) = eventually(&format!("{name} is ready"), limit, || async {
             for part in self.parts.keys() {
                 let alive = self.processes.get(part).is_none_or(|process| process.is_alive());
@@ -205,7 +221,18 @@ impl TestMesh {
     /// What a part says of itself: status and body of `/readyz`.
     pub async fn readiness(&self, name: &str) -> Result<crate::Answer> {
         let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
-        Api::new(&part.url)?.get("/readyz").await
+        part.api()?.get("/readyz").await
+    }
+
+    /// Where a part's own door is, and where its listener for figures.
+    pub fn places(&self, name: &str) -> Result<(String, String)> {
+        let part = self.parts.get(name).with_context(|| format!("no part {name}"))?;
+        Ok((part.url.clone(), format!("https://127.0.0.1:{}", part.variable("ROADSTEAD_METRICS_PORT")?)))
+    }
+
+    /// The way to PostgreSQL, where one was asked for.
+    pub fn strait(&self) -> Result<&Strait> {
+        self.strait.as_ref().context("this mesh has no strait")
     }
 
     /// The servers under a mesh.
@@ -318,6 +345,11 @@ impl TestMesh {
         self.programs.tail(name)
     }
 
+    /// How often a program died at a named point, over all its starts: its own last words.
+    pub fn died_at(&self, name: &str, point: &str) -> usize {
+        self.programs.lines(name, &format!("dies at the point {point}"))
+    }
+
     async fn first_admin(&mut self) -> Result<()> {
         match self.layout {
             Layout::OneProcess => {
@@ -383,44 +415,6 @@ impl Drop for TestMesh {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
-}
-
-/// A program that was built beside this test.
-fn program(name: &str) -> Result<Command> {
-    let own = std::env::current_exe()?;
-    // target/debug/deps/it-… → target/debug; a measuring program lies beside them.
-    let beside = own.parent().context("no target folder")?;
-    let folder = if beside.ends_with("deps") { beside.parent().context("no target folder")? } else { beside };
-    let file = folder.join(name);
-    if !file.exists() {
-        bail!("{} is not built: cargo build --workspace --bins", file.display());
-    }
-    let mut command = Command::new(file);
-    command.env_clear();
-    for name in ["PATH", "HOME", "RUST_BACKTRACE", "TMPDIR"] {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.current_dir("/");
-    Ok(command)
-}
-
-/// What the services are told so that they speak TLS to their servers and show a certificate.
-fn tls_settings(tuning: Tuning, servers: &State, pki: &Pki) -> Tuning {
-    // A debug build takes a while for a handshake: one connection is opened at the start, not a dozen.
-    let mut tuning = tuning.with("ROADSTEAD_DATABASE_MIN_CONNECTIONS", "1");
-    if let Some(tls) = &servers.tls {
-        tuning = tuning.with("ROADSTEAD_RABBITMQ_PORT", &tls.amqp.to_string());
-        tuning = tuning.with("ROADSTEAD_REDIS_PORT", &tls.redis.to_string());
-    }
-    for section in ["DATABASE", "RABBITMQ", "REDIS"] {
-        let (certificate, key) = &pki.client;
-        for (name, file) in [("CA_FILE", &pki.ca), ("CERT_FILE", certificate), ("KEY_FILE", key)] {
-            tuning = tuning.with(&format!("ROADSTEAD_{section}_{name}"), &file.display().to_string());
-        }
-    }
-    tuning
 }
 
 fn own_folder() -> Result<PathBuf> {

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use roadstead_contracts::operation::{Counts, Ending, ObjectResult};
 use serde_json::json;
 
-use super::folder::{FILES_MAX, KEPT, SETTLED_KEPT};
+use super::folder::{FILES_MAX, KEPT, SETTLED_KEPT, SETTLED_MAX};
 use super::*;
 
 fn operation(number: u128) -> OperationId {
@@ -136,12 +136,55 @@ async fn what_is_settled_shrinks_and_goes() {
     let settled = folder.latest(operation(1)).unwrap().unwrap();
     let story = read(&settled.path).unwrap().unwrap();
     assert_eq!((story.ending, story.finished.len()), (Some(ending()), 0));
+    drop(folder.begin(&Head { operation_id: operation(2), ..head(4) }, None).unwrap());
     folder.cancel(operation(2), 4).unwrap();
     assert!(folder.is_cancelled(operation(2), 4) && !folder.is_cancelled(operation(2), 5));
     folder.sweep(SystemTime::now() + SETTLED_KEPT + Duration::from_secs(60));
     assert!(folder.latest(operation(1)).unwrap().is_none() && folder.is_cancelled(operation(2), 4));
     folder.sweep(SystemTime::now() + KEPT + Duration::from_secs(60));
     assert!(!folder.is_cancelled(operation(2), 4));
+}
+
+/// The hub stops what it ended by itself, also what never came: after ten thousand of those the agent took nothing for days.
+#[test]
+fn regression_stops_of_what_never_came_fill_no_folder() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let made = |number: usize, suffix: &str, age: Duration| {
+        let path = place.path().join(format!("{}.1.{suffix}", operation(number as u128)));
+        std::fs::File::create(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+    };
+    let old = SETTLED_KEPT + Duration::from_secs(60);
+    for number in 0..SETTLED_MAX {
+        made(number, "cancel", old);
+    }
+    // These were begun: they stop whenever they are taken up.
+    made(1, "run", Duration::ZERO);
+    made(2, "damaged", Duration::ZERO);
+    // This one's order may still be under way.
+    made(3, "cancel", SETTLED_KEPT / 2);
+    folder.cancel(operation(100_000), 1).unwrap();
+    for (number, is_kept) in [(0, false), (1, true), (2, true), (3, true), (4, false), (100_000, true)] {
+        assert_eq!(folder.is_cancelled(operation(number), 1), is_kept, "{number}");
+    }
+    drop(folder.begin(&Head { operation_id: operation(100_001), ..head(1) }, None).unwrap());
+}
+
+/// Of two at once the second found no file any more, and was told that the ledger cannot be kept.
+#[tokio::test]
+async fn regression_an_ending_may_be_settled_twice_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let mut ledger = written(&folder).await;
+    ledger.add(vec![Record::Ended { ending: ending() }], Keep::Synced).await.unwrap();
+    let found = folder.latest(operation(1)).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let settles: Vec<_> = (0..4).map(|_| scope.spawn(|| folder.settle(&found, operation(1)))).collect();
+        assert!(settles.into_iter().all(|settle| settle.join().unwrap().is_ok()));
+    });
+    folder.settle(&found, operation(1)).unwrap();
+    let kept = folder.latest(operation(1)).unwrap().unwrap();
+    assert_eq!(read(&kept.path).unwrap().unwrap().ending, Some(ending()));
 }
 
 #[test]
@@ -153,6 +196,28 @@ fn a_full_folder_takes_nothing_new() {
     }
     let refused = folder.begin(&Head { operation_id: operation(5_000), ..head(1) }, None).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+}
+
+/// A thousand changes of one cluster within an hour, and it took no more.
+#[tokio::test]
+async fn regression_what_is_settled_takes_no_room_from_what_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder::open(place.path()).unwrap();
+    let mut ledger = written(&folder).await;
+    ledger.add(vec![Record::Ended { ending: ending() }], Keep::Synced).await.unwrap();
+    folder.cancel(operation(1), 1).unwrap();
+    folder.settle(&folder.latest(operation(1)).unwrap().unwrap(), operation(1)).unwrap();
+    assert!(!folder.is_cancelled(operation(1), 1), "its ending says it all");
+    for number in 2..SETTLED_MAX {
+        let suffix = if number % 2 == 0 { "settled" } else { "cancel" };
+        std::fs::write(place.path().join(format!("{}.1.{suffix}", operation(number as u128))), b"").unwrap();
+    }
+    drop(folder.begin(&Head { operation_id: operation(100_000), ..head(1) }, None).unwrap());
+    std::fs::write(place.path().join(format!("{}.1.settled", operation(100_001))), b"").unwrap();
+    let refused = folder.begin(&Head { operation_id: operation(100_002), ..head(1) }, None).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+    folder.sweep(SystemTime::now() + SETTLED_KEPT + Duration::from_secs(60));
+    drop(folder.begin(&Head { operation_id: operation(100_002), ..head(1) }, None).unwrap());
 }
 
 /// Row F15: a full disk is said as such, the ledger stays what it was, and goes on once there is room.

@@ -3,12 +3,14 @@
 mod ahead;
 mod apply;
 mod delete;
+mod ending;
 mod exec;
 mod helm;
 mod keeper;
 mod outcome;
 mod plan;
 mod prune;
+mod remember;
 mod restart;
 mod rollback;
 mod scale;
@@ -40,6 +42,7 @@ use ahead::Ahead;
 use keeper::Keeper;
 pub(super) use outcome::{left_version, object_error};
 pub(super) use plan::Plan;
+pub(super) use remember::Remember;
 
 /// Longest time an operation may take, whatever the hub says.
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -95,6 +98,8 @@ pub(super) struct Tools {
     pub(super) helm: Option<PathBuf>,
     /// A folder for the files of this run. It may not be there.
     pub(super) scratch: PathBuf,
+    /// Where what it leaves is remembered.
+    pub(super) remember: Option<Arc<Remember>>,
 }
 
 impl Job {
@@ -155,9 +160,14 @@ impl Job {
         if let Work::Helm { .. } = &self.plan.order.head.work {
             return helm::run(self, &objects).await;
         }
-        let inventory = match self.open_inventory(&objects).await {
-            Ok(inventory) => inventory,
-            Err(error) => return Ok(failed(error)),
+        let before = self.stopped_before();
+        // A run that had stopped changes nothing more, so it needs no list either.
+        let inventory = match before {
+            Some(_) => None,
+            None => match self.open_inventory(&objects).await {
+                Ok(inventory) => inventory,
+                Err(error) => return Ok(self.ending(None, false, Some(error))),
+            },
         };
         let positions = self.plan.positions();
         self.keeper = Some(Keeper::start(self.ledger.file()?, Arc::clone(&self.run), &self.tasks));
@@ -165,8 +175,11 @@ impl Job {
             let next = positions.iter().filter(|at| !self.ledger.story.finished.contains_key(&number(**at)));
             self.ahead = Ahead::of(next.map(|at| (*at, self.key(*at).clone())).collect());
         }
-        let mut stop = None;
+        let mut stop = before;
         for position in &positions {
+            if stop.is_some() {
+                break;
+            }
             if self.ledger.story.finished.contains_key(&number(*position)) {
                 continue;
             }
@@ -207,7 +220,7 @@ impl Job {
                 }
             }
         }
-        Ok(self.ending(stop, !left.is_empty(), error))
+        Ok(self.ending(stop, self.has_skipped(), error))
     }
 
     /// Does what the work says to one object.
@@ -286,6 +299,7 @@ impl Job {
 
     /// Writes results down, then lets them be told.
     async fn finish(&mut self, mut results: Vec<ObjectResult>) -> Result<(), Halt> {
+        self.remember(&results);
         for result in &mut results {
             if let Some(error) = &result.error {
                 // The detail is the API server's and may repeat what somebody wrote: it is for the person only.
@@ -378,6 +392,7 @@ impl Job {
 
     /// Result of a change from `origin` to `after`.
     fn changed(&self, position: usize, at: &At, origin: Option<Value>, after: &Value) -> ObjectResult {
+        self.mark(number(position), &at.key, origin.as_ref(), after);
         let outcome = match &origin {
             None => ObjectOutcome::Created,
             Some(origin) if *origin == roadstead_manifest::strip(after) => ObjectOutcome::Unchanged,
@@ -391,40 +406,6 @@ impl Job {
             left_version: Some(left_version(after)),
             ..self.result(position, outcome)
         }
-    }
-
-    fn ending(&self, stop: Option<Stop>, left: bool, error: Option<Error>) -> RunEnding {
-        let mut counts = Counts::default();
-        for outcome in self.ledger.story.finished.values() {
-            let count = match outcome {
-                ObjectOutcome::Created => &mut counts.created,
-                ObjectOutcome::Configured => &mut counts.configured,
-                ObjectOutcome::Unchanged => &mut counts.unchanged,
-                ObjectOutcome::Deleted | ObjectOutcome::Absent => &mut counts.deleted,
-                ObjectOutcome::Drifted => &mut counts.drifted,
-                ObjectOutcome::Failed => &mut counts.failed,
-                ObjectOutcome::Skipped => &mut counts.skipped,
-            };
-            *count += 1;
-        }
-        let objects = self.ledger.story.finished.len();
-        let undone_in_part = counts.drifted > 0 && matches!(self.plan.order.head.work, Work::Undo { .. });
-        let (ending, why) = match stop {
-            Some(Stop::Cancel) if left => (Ending::Cancelled, None),
-            Some(Stop::Deadline) => (Ending::TimedOut, Some(Error::of(Code::Timeout))),
-            _ if counts.failed > 0 => {
-                let why = format!("{} of {objects} objects failed", counts.failed);
-                (Ending::Failed, Some(Error::new(Code::AgentError, why)))
-            }
-            _ if error.is_some() => (Ending::Failed, None),
-            _ if undone_in_part => {
-                let why = format!("{} of {objects} objects were changed since and left as they are", counts.drifted);
-                (Ending::Failed, Some(Error::new(Code::Conflict, why)))
-            }
-            Some(Stop::Cancel) => (Ending::FinishedFirst, None),
-            None => (Ending::Succeeded, None),
-        };
-        RunEnding { ending, counts, error: error.or(why), exit_code: None }
     }
 }
 

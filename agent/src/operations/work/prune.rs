@@ -42,7 +42,7 @@ impl Job {
         Ok(Some(Kept { inventory, prune: prune.is_some() }))
     }
 
-    /// Prunes when everything was applied, and lists what is there now.
+    /// Prunes when everything was applied, and lists what is there now. What a stop leaves is skipped, and listed still.
     pub(super) async fn prune(&mut self, objects: &Objects, kept: Kept) -> Result<(Option<Stop>, Option<Error>), Halt> {
         let Kept { inventory, prune } = kept;
         let dry_run = self.plan.order.head.work.is_dry_run();
@@ -62,13 +62,18 @@ impl Job {
         let mut listed: BTreeSet<ObjectKey> = self.plan.keys.iter().cloned().collect();
         if prune {
             let first = self.plan.keys.len();
+            let (mut stop, mut skipped) = (None, Vec::new());
             for (at, index) in roadstead_manifest::delete_order(&gone).into_iter().enumerate() {
                 let Some(key) = gone.get(index).cloned() else { continue };
                 let position = first + at;
                 self.plan.keys.push(key.clone());
                 if !self.ledger.story.finished.contains_key(&number(position)) {
-                    if let Some(stop) = self.stop()? {
-                        return Ok((Some(stop), None));
+                    if stop.is_none() {
+                        stop = self.stop()?;
+                    }
+                    if stop.is_some() {
+                        skipped.push(self.result(position, ObjectOutcome::Skipped));
+                        continue;
                     }
                     let result = self.prune_one(objects, position, dry_run).await?;
                     self.finish(vec![result]).await?;
@@ -77,6 +82,10 @@ impl Job {
                 if !matches!(outcome, Some(ObjectOutcome::Deleted | ObjectOutcome::Absent)) {
                     listed.insert(key);
                 }
+            }
+            if stop.is_some() {
+                self.finish(skipped).await?;
+                return Ok((stop, None));
             }
         } else {
             listed.extend(gone);

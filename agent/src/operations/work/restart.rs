@@ -8,7 +8,8 @@ use super::scale::change;
 use super::{Halt, Job};
 use crate::kubernetes::objects::Objects;
 
-const ANNOTATION: &str = "roadstead.io/restarted-by";
+/// The annotation.
+pub(super) const ANNOTATION: &str = "roadstead.io/restarted-by";
 /// Kinds that replace their pods when the template changes.
 const KINDS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 

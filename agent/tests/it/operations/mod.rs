@@ -1,9 +1,12 @@
 //! Operations: orders, the ledger behind them, and what they do to a real cluster.
 
 mod cluster;
+mod drift;
 mod helm;
 mod manifests;
 mod orders;
+mod patience;
 mod rig;
+mod stops;
 mod survival;
 mod workloads;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use roadstead_agent::Core;
 use roadstead_agent::kubernetes::Cluster;
 use roadstead_auth::identity::operation_digest;
-use roadstead_contracts::agent::{StreamHead, StreamTarget, VerbAnswer};
+use roadstead_contracts::agent::{Notice, StreamHead, StreamTarget, VerbAnswer};
+use roadstead_contracts::drift::{DriftParts, DriftReport};
 use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::operation::{
     CANCEL_OPERATION, CancelRun, CancelledRun, Ending, ObjectOutcome, ObjectResult, OperationClaims, RUN_OPERATION,
@@ -16,11 +17,12 @@ use roadstead_contracts::operation::{
 };
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::transport::pipe;
-use roadstead_tunnel::{Class, Incoming, Options, Role, Session, Stream, start};
+use roadstead_tunnel::{Class, Event, Incoming, Options, Role, Session, Stream, start};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::sync::watch;
 
 use crate::hub::{CLUSTER, Keys, now, send};
 
@@ -28,7 +30,8 @@ use crate::hub::{CLUSTER, Keys, now, send};
 pub struct Rig {
     pub keys: Keys,
     pub hub: Session,
-    _incoming: Incoming,
+    /// What the agent says has drifted.
+    pub drift: watch::Receiver<DriftReport>,
     tasks: Tasks,
     folder: PathBuf,
     cluster: Cluster,
@@ -115,17 +118,24 @@ impl Rig {
         let (core, tasks) = (Arc::new(core), Tasks::new());
         let (ours, theirs) = pipe();
         let (hub, incoming) = start(ours, Role::Hub, Options::default(), &tasks);
+        let drift = heard(incoming, hub.clone());
         let (session, agent_incoming) = start(theirs, Role::Agent, Options::default(), &tasks);
         let (root, own) = (keys.root.public_base64url(), tasks.clone());
         tokio::spawn(async move { core.serve(session, agent_incoming, root, CLUSTER.to_owned(), &own).await });
         send(&hub, &keys.welcome());
-        Self { keys, hub, _incoming: incoming, tasks, folder: folder.to_owned(), cluster, helm: None }
+        Self { keys, hub, drift, tasks, folder: folder.to_owned(), cluster, helm: None }
     }
 
     /// The agent dies where it stands, and another one comes up with the same folder.
     pub async fn die(self) -> Self {
+        self.die_while(async {}).await
+    }
+
+    /// The same, and something happens before the other one comes up.
+    pub async fn die_while(self, meanwhile: impl Future<Output = ()>) -> Self {
         self.tasks.cut();
         self.tasks.finish(Duration::ZERO).await;
+        meanwhile.await;
         let helm = self.helm.clone();
         let core = Core::new(self.cluster.clone()).with_helm(helm.clone()).with_ledger(self.folder.clone());
         let mut served = Self::serve(
@@ -173,6 +183,7 @@ impl Rig {
             deadline_seconds: wish.deadline_seconds,
             only: wish.only.clone(),
             begun: wish.begun,
+            sent: false,
             stored: wish.stored,
             order: self.keys.signing.sign_operation(&claims).unwrap(),
         }
@@ -237,6 +248,11 @@ impl Rig {
         self.run(&Wish::new(Work::Undo { force: false }, told.restores())).await
     }
 
+    /// The cluster, for what happens while the agent is away.
+    pub fn cluster(&self) -> Cluster {
+        self.cluster.clone()
+    }
+
     /// Reads an object as the agent's own account.
     pub async fn get(&self, path: &str) -> Option<Value> {
         self.cluster.get(path, None).await.ok()
@@ -275,6 +291,23 @@ impl Rig {
         self.write(http::Method::POST, "/api/v1/namespaces", "application/json", &body).await;
         name
     }
+}
+
+/// Takes reports of drift, and says so.
+fn heard(mut incoming: Incoming, hub: Session) -> watch::Receiver<DriftReport> {
+    let (tell, told) = watch::channel(DriftReport::default());
+    tokio::spawn(async move {
+        let mut parts = DriftParts::default();
+        while let Some(event) = incoming.next().await {
+            let Event::Notice(bytes) = event else { continue };
+            let Ok(Notice::Drift(part)) = serde_json::from_slice(&bytes) else { continue };
+            if let Some(report) = parts.add(part) {
+                send(&hub, &Notice::DriftTaken { revision: report.revision });
+                tell.send_replace(report);
+            }
+        }
+    });
+    told
 }
 
 impl Drop for Rig {

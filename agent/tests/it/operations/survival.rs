@@ -106,3 +106,34 @@ async fn earlier_states_and_stops_outlive_the_agent() {
     assert_eq!(told.succeeded().results.len(), OBJECTS);
     rig.remove_namespace(&namespace).await;
 }
+
+/// It had written what it left undone, and died before its ending: nothing was left to do then, and that was called a success.
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn regression_a_stop_stays_one_wherever_the_agent_dies() {
+    const MANY: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::real(folder.path()).await;
+    let namespace = rig.namespace("stopped").await;
+    let wish = Wish::new(apply(), config_maps(&namespace, MANY, "first"));
+    let mut events = rig.begin(&wish).await;
+    while !matches!(events.next().await.unwrap(), RunEvent::Object(_)) {}
+    assert_eq!(rig.cancel(wish.id, 1).await, CancelledRun::Stopping);
+    let told = rig.run(&wish).await;
+    let (ending, counts) = (told.ending().ending, told.ending().counts);
+    assert!(ending == Ending::Cancelled && counts.skipped > 1, "{ending:?} {counts:?}");
+    // Without its ending, and without half of what it wrote before that.
+    for lost in [1, counts.skipped as usize / 2] {
+        let path = folder.path().join(format!("{}.1.run", wish.id));
+        rig = rig
+            .die_while(async {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let lines: Vec<&str> = text.split_inclusive('\n').collect();
+                std::fs::write(&path, lines[..lines.len() - lost].concat()).unwrap();
+            })
+            .await;
+        let again = rig.run(&wish).await;
+        assert_eq!((again.ending().ending, again.ending().counts), (ending, counts), "{lost} lines");
+    }
+    rig.remove_namespace(&namespace).await;
+}

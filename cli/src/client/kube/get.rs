@@ -1,14 +1,17 @@
-//! `roadstead get KIND`: one table of a kind over many clusters. What does not answer in time is named, not waited for.
+//! `roadstead get KIND`: one table of a kind over many clusters. What does not answer in time is named, not waited for; as with
+//! kubectl, a list that lacks something ends with 1.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use comfy_table::Cell;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
+use super::super::ended::Ended;
 use super::super::hub::{Hub, segment};
-use super::super::output::{Output, table};
+use super::super::output::{Output, plain as clean, table};
 use super::{Doors, names};
 use crate::args::kube::GetArgs;
 
@@ -16,8 +19,16 @@ use crate::args::kube::GetArgs;
 const AT_ONCE: usize = 16;
 /// Longest wait for one cluster: the others' rows are there by then.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for all of them, however many are away.
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(30);
+/// Rows of one page, as kubectl asks.
+const PAGE: usize = 500;
+/// Most pages of one cluster: what nobody reads is not fetched.
+const PAGES_MAX: usize = 40;
 /// Largest answer of one cluster.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
+/// What the hub's own refusals begin with, to tell kubectl's users that it is not the cluster's.
+const OWN_WORDS: &str = "roadstead: ";
 /// What asks for the columns that kubectl prints.
 const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -45,14 +56,24 @@ pub(in crate::client) async fn get(hub: &mut Hub, args: &GetArgs, output: Output
         bail!("no cluster that you can see matches");
     }
     let door = Door::open(hub).await?;
+    let began = Instant::now();
     let asked = clusters.into_iter().map(|cluster| {
         let door = door.clone();
         async move {
-            let answer = tokio::time::timeout(PATIENCE, door.list(&cluster, args)).await;
-            (cluster, answer.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {} s", PATIENCE.as_secs()))))
+            let now = Instant::now();
+            let until = (now + PATIENCE).min(began + PATIENCE_IN_ALL);
+            let answer = timeout_at(until, door.list(&cluster, args)).await;
+            let late = || Err(anyhow!("no answer in {} s", until.saturating_duration_since(now).as_secs()));
+            (cluster, answer.unwrap_or_else(|_| late()))
         }
     });
-    let answers: Vec<(String, Result<Value>)> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut answers: Vec<(String, Result<Value>)> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    answers.sort_by(|one, other| one.0.cmp(&other.0));
+    show(&answers, output)
+}
+
+/// Prints what there is, and says what there is not.
+fn show(answers: &[(String, Result<Value>)], output: Output) -> Result<()> {
     let missing: Vec<String> = answers
         .iter()
         .filter_map(|(cluster, answer)| answer.as_ref().err().map(|fault| format!("{cluster}: {fault:#}")))
@@ -61,14 +82,26 @@ pub(in crate::client) async fn get(hub: &mut Hub, args: &GetArgs, output: Output
         answers.iter().filter_map(|(cluster, answer)| Some((cluster, answer.as_ref().ok()?))).collect();
     let rows: Vec<Value> = found.iter().flat_map(|(cluster, answer)| objects(cluster, answer)).collect();
     let whole = json!({ "items": rows, "missing": missing });
-    output.print(&whole, |_| text(&found))?;
-    for line in &missing {
-        eprintln!("missing {line}");
-    }
     if found.is_empty() {
-        bail!("no cluster answered");
+        // For programs the list is there whatever it lacks; people read which cluster said what.
+        output.data(&whole)?;
+        if let [only] = missing.as_slice() {
+            bail!("{only}");
+        }
+        tell(&missing);
+        bail!("none of {} clusters has an answer", answers.len());
     }
-    Ok(())
+    output.print(&whole, |_| text(&found))?;
+    tell(&missing);
+    // Said already; a script must not take a part for the whole.
+    if missing.is_empty() { Ok(()) } else { Err(Ended::silently(1).into()) }
+}
+
+/// Which cluster did not answer, and why.
+fn tell(missing: &[String]) {
+    for line in missing {
+        eprintln!("missing {}", clean(line));
+    }
 }
 
 /// Rows as objects, for programs.
@@ -100,14 +133,14 @@ fn text(found: &[(&String, &Value)]) -> String {
     if namespaced {
         head.push("NAMESPACE".to_owned());
     }
-    head.extend(columns.iter().map(|name| name.to_uppercase()));
+    head.extend(columns.iter().map(|name| clean(name).to_uppercase()));
     let mut rows = Vec::new();
     for (cluster, answer) in found {
         let definitions = array(&answer["columnDefinitions"]);
         for row in array(&answer["rows"]) {
             let mut cells = vec![Cell::new(cluster)];
             if namespaced {
-                cells.push(Cell::new(row["object"]["metadata"]["namespace"].as_str().unwrap_or("-")));
+                cells.push(Cell::new(plain(&row["object"]["metadata"]["namespace"])));
             }
             // By name: clusters of two versions may have other columns.
             for name in &columns {
@@ -161,7 +194,8 @@ impl Door {
         }
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if !status.is_success() {
-            bail!("{}", body["message"].as_str().map_or_else(|| format!("it answered {status}"), str::to_owned));
+            let said = body["message"].as_str().map(|message| message.strip_prefix(OWN_WORDS).unwrap_or(message));
+            bail!("{}", said.map_or_else(|| format!("it answered {status}"), str::to_owned));
         }
         Ok(body)
     }
@@ -175,14 +209,24 @@ impl Door {
         }
         path.push('/');
         path.push_str(&kind.plural);
-        let mut query = vec!["limit=5000".to_owned()];
+        let mut query = vec![format!("limit={PAGE}")];
         if let Some(selector) = &args.selector {
             query.push(format!("labelSelector={}", segment(selector)));
         }
         if let Some(name) = &args.name {
             query.push(format!("fieldSelector=metadata.name%3D{}", segment(name)));
         }
-        self.ask(cluster, &format!("{path}?{}", query.join("&")), AS_TABLE).await
+        let path = format!("{path}?{}", query.join("&"));
+        let mut whole = self.ask(cluster, &path, AS_TABLE).await?;
+        for _ in 1..PAGES_MAX {
+            let Some(next) = rest(&whole) else { return Ok(whole) };
+            let page = self.ask(cluster, &format!("{path}&continue={next}"), AS_TABLE).await?;
+            extend(&mut whole, page);
+        }
+        match rest(&whole) {
+            None => Ok(whole),
+            Some(_) => bail!("it has more than {} of them; narrow it with -n or -l", PAGE * PAGES_MAX),
+        }
     }
 
     /// Finds a kind by its plural, singular, short name or `plural.group`, the core group first.
@@ -213,6 +257,19 @@ impl Door {
     }
 }
 
+/// Where a list goes on.
+fn rest(page: &Value) -> Option<String> {
+    page["metadata"]["continue"].as_str().filter(|next| !next.is_empty()).map(segment)
+}
+
+/// The rows of the next page behind those that are there.
+fn extend(whole: &mut Value, mut page: Value) {
+    if let (Some(rows), Some(more)) = (whole["rows"].as_array_mut(), page["rows"].as_array_mut()) {
+        rows.append(more);
+    }
+    whole["metadata"] = page["metadata"].take();
+}
+
 fn pick(resources: &Value, wanted: &str, base: &str) -> Option<Kind> {
     array(&resources["resources"]).iter().find_map(|resource| {
         let plural = resource["name"].as_str().filter(|name| !name.contains('/'))?;
@@ -230,6 +287,36 @@ fn pick(resources: &Value, wanted: &str, base: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn regression_a_list_that_lacks_a_cluster_is_no_success() {
+        let output = Output::new(crate::args::OutputFormat::Table);
+        let there = || ("alpha".to_owned(), Ok(json!({ "rows": [] })));
+        let away = || ("beta".to_owned(), Err(anyhow!("no answer in 10 s")));
+        assert!(show(&[there()], output).is_ok());
+        let partly = show(&[there(), away()], output).unwrap_err();
+        assert_eq!(partly.downcast_ref::<Ended>().map(|ended| ended.code), Some(1));
+        assert!(show(&[away()], output).is_err() && show(&[away(), away()], output).is_err());
+    }
+
+    #[test]
+    fn pages_become_one_list() {
+        let page = |name: &str, next: &str| json!({ "metadata": { "continue": next }, "rows": [{ "cells": [name] }] });
+        let mut whole = page("a", "t/1");
+        assert_eq!(rest(&whole).as_deref(), Some("t%2F1"));
+        extend(&mut whole, page("b", ""));
+        assert_eq!((rest(&whole), array(&whole["rows"]).len()), (None, 2));
+    }
+
+    #[test]
+    fn regression_k09_a_cluster_moves_no_cursor() {
+        let odd = "\u{1b}]52;c;aGk=\u{7}\u{9b}2J";
+        let answer = json!({ "columnDefinitions": [{ "name": format!("Name{odd}"), "priority": 0 }], "rows": [
+            { "cells": [format!("a{odd}")], "object": { "metadata": { "namespace": format!("x{odd}") } } }] });
+        let shown = text(&[(&"alpha".to_owned(), &answer)]);
+        assert!(shown.contains("NAME") && shown.lines().count() == 2, "{shown:?}");
+        assert!(!shown.contains(|character: char| character.is_control() && character != '\n'), "{shown:?}");
+    }
 
     #[test]
     fn rows_of_two_clusters_line_up() {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod colour;
+mod drift;
 mod files;
 mod follow;
 mod helm;
@@ -13,6 +14,7 @@ mod submit;
 mod workload;
 
 pub(super) use apply::{apply, delete, diff};
+pub(super) use drift::run as drift;
 pub(super) use helm::run as helm;
 pub(super) use ops::run as ops;
 pub(super) use rollout::run as rollout;

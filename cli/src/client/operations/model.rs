@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(super) use super::super::output::plain;
+
 /// Objects by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -171,11 +173,6 @@ impl Step {
             _ => None,
         }
     }
-}
-
-/// A text of the hub or a cluster on a terminal: nothing in it moves the cursor (row K09).
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() && character != '\n' { ' ' } else { character }).collect()
 }
 
 #[cfg(test)]

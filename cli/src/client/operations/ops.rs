@@ -64,6 +64,7 @@ pub(in crate::client) async fn run(hub: &mut Hub, command: &OpsCommand, format: 
         OpsCommand::Retry { id, all, wait } => {
             again(hub, &path(id, "/retry"), &json!({ "all": all }), *wait, format).await
         }
+        OpsCommand::Sync { id, wait } => again(hub, &path(id, "/retry"), &json!({ "sync": true }), *wait, format).await,
         OpsCommand::Undo { id, force, wait } => {
             again(hub, &path(id, "/undo"), &json!({ "force": force }), *wait, format).await
         }

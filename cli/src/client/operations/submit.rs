@@ -187,7 +187,7 @@ fn report(ended: &[Outcome<'_>], stay: Stay, format: OutputFormat) -> Result<()>
         eprintln!(
             "missing {}: {}",
             one["cluster"].as_str().unwrap_or_default(),
-            one["error"].as_str().unwrap_or_default()
+            plain(one["error"].as_str().unwrap_or_default())
         );
     }
     let worst = ended.iter().map(|(_, outcome, _)| outcome.as_ref().map_or(1, Operation::exit_code));
@@ -224,7 +224,7 @@ fn show(begun: &[Begun], output: Output) -> Result<()> {
         anyhow::bail!("{why}");
     }
     for (one, why) in &bad {
-        eprintln!("missing {}: {why}", one.cluster);
+        eprintln!("missing {}: {}", one.cluster, plain(why));
     }
     if bad.is_empty() { Ok(()) } else { Err(Ended::silently(1).into()) }
 }

@@ -82,6 +82,7 @@ impl Authentication {
             request_id: "standing".to_owned(),
             client: std::net::IpAddr::from([0, 0, 0, 0]),
             traceparent: None,
+            began: std::time::Instant::now(),
         };
         Ok(self.whose(proof.clone(), &context).await?.principal.as_ref().clone())
     }
@@ -188,19 +189,27 @@ impl Authentication {
         Ok(self.identities.get(key, ask).await?.1.clone())
     }
 
-    /// Somebody as whom the caller acts, signed by the user service for this cluster. Not kept: it is rare, and asked with
+    /// Somebody as whom the caller acts, signed by the user service for this request to a cluster. Not kept: it is rare, and asked with
     /// another somebody each time.
     pub(crate) async fn identity_of(
         &self,
         caller: &Caller,
         somebody: &ActsAs,
-        cluster_id: ClusterId,
+        raise: Raise,
         context: &RequestContext,
     ) -> Result<String> {
         let credential = caller.proof.as_ref().clone();
-        let question = AuthenticateAs { credential, cluster_id, acts_as: somebody.clone() };
+        let (cluster_id, raise) = (raise.cluster.id, Some(raise));
+        let question = AuthenticateAs { credential, cluster_id, acts_as: somebody.clone(), raise };
         let answer = self.bus.call(&question, &call(context, LOOKUP_DEADLINE)).await?;
         answer.assertion.ok_or_else(|| Error::of(Code::Internal))
+    }
+
+    /// Whether a credential may still do this as somebody else: both are judged again. Nothing is kept of the answer.
+    pub(crate) async fn acting(&self, proof: &CredentialProof, somebody: &ActsAs, raise: &Raise) -> Result<()> {
+        let (credential, acts_as) = (proof.clone(), somebody.clone());
+        let question = AuthenticateAs { credential, cluster_id: raise.cluster.id, acts_as, raise: Some(raise.clone()) };
+        self.bus.call(&question, &CallContext::new(LOOKUP_DEADLINE, "standing")).await.map(drop)
     }
 
     fn count_cache(&self, hit: bool) {

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{Agent, AgentTarget, GetNamespaces, Namespaces, Raise, ResolveAgent};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{Caller, RequestContext};
-use roadstead_policy::{As, Judgement};
 
 use super::{App, LOOKUP_DEADLINE, call};
 use roadstead_relay::Answer;
@@ -54,15 +52,10 @@ impl App {
         context: &RequestContext,
     ) -> Result<String> {
         let facts = agent.facts_of_cluster().ok_or(Code::AgentOffline)?;
-        let every = RequestKind::of("list", "namespaces", None);
-        let Judgement { verdict, goes_as } =
-            roadstead_policy::judge(&caller.principal, &facts, &every, self.clock.now());
-        let request = match (verdict.allowed, goes_as) {
-            (true, As::Own) => return self.authentication.identity(caller, cluster, context).await,
-            (true, As::Raised(_)) => every,
-            (false, _) => RequestKind::discovery(),
-        };
-        self.authentication.raised(caller, Raise { cluster: facts, request }, context).await
+        match roadstead_policy::lists_namespaces_by(&caller.principal, &facts, self.clock.now()) {
+            None => self.authentication.identity(caller, cluster, context).await,
+            Some(request) => self.authentication.raised(caller, Raise { cluster: facts, request }, context).await,
+        }
     }
 
     /// Finds the agent.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use roadstead_contracts::operation::{BODY_MAX, CHART_FILE, Work};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::outgoing::Fault;
+use roadstead_http_kit::room::Share;
 use roadstead_http_kit::{Caller, RequestContext};
 use roadstead_manifest::{bundle, check_chart};
 
@@ -15,14 +16,16 @@ use super::read_manifests::SourceFile;
 const VALUES_MAX: usize = 16;
 /// All of them together: Helm keeps them in the release's Secret.
 const VALUES_BYTES_MAX: usize = 1024 * 1024;
+/// When to ask again for what there was no room for.
+const RETRY_SECONDS: u32 = 2;
 
 /// Where a chart comes from.
 #[derive(Debug)]
 pub(crate) enum ChartSource {
     /// Its archive.
     Archive(Bytes),
-    /// The address of its archive; the hub fetches it.
-    Address(String),
+    /// The address of its archive; the hub fetches it, and holds it within this share of the room for bodies.
+    Address(String, Share),
 }
 
 /// A chart for a release of one cluster.
@@ -45,9 +48,10 @@ impl App {
         context: &RequestContext,
     ) -> Result<Created> {
         let cluster = self.cluster(caller, &new.cluster, context).await?;
-        let archive = match new.chart {
-            ChartSource::Archive(archive) => archive,
-            ChartSource::Address(address) => self.fetch_chart(&address).await?,
+        // The share stays until the operation is made, as the one of an archive that came with the request.
+        let (archive, _share) = match new.chart {
+            ChartSource::Archive(archive) => (archive, None),
+            ChartSource::Address(address, mut share) => (self.fetch_chart(&address, &mut share).await?, Some(share)),
         };
         let values = new.values;
         let bytes: usize = values.iter().map(|file| file.text.len()).sum();
@@ -76,14 +80,17 @@ impl App {
     }
 
     /// Fetches an archive, where the policy for outgoing addresses lets the hub dial. No redirects.
-    async fn fetch_chart(&self, address: &str) -> Result<Bytes> {
+    async fn fetch_chart(&self, address: &str, share: &mut Share) -> Result<Bytes> {
         let fault = |message: String| Error::field(&["query", "chart"], "value_error", message);
-        match self.outgoing.get(address, BODY_MAX).await {
+        match self.outgoing.get_within(address, BODY_MAX, share).await {
             Ok(answer) if answer.status == 200 => Ok(answer.body),
             Ok(answer) => Err(fault(format!("the chart's server answered with {}", answer.status))),
             Err(Fault::NotAllowed) => Err(Error::of(Code::AddressNotAllowed)),
             Err(Fault::Address) => Err(fault("chart must be an http(s) address of an archive".to_owned())),
             Err(Fault::TooLong(_)) => Err(Error::of(Code::PayloadTooLarge)),
+            Err(Fault::NoRoom) => {
+                Err(Error::new(Code::Unavailable, "there is no room for the chart now").retry_after(RETRY_SECONDS))
+            }
             Err(Fault::Unreachable(why)) => {
                 tracing::info!("a chart was not fetched: {why}");
                 Err(fault("the chart's server did not answer".to_owned()))

@@ -1,5 +1,6 @@
 //! What the front door does: it asks the owners over the bus, as the caller.
 
+mod ask_seed_agent;
 mod authenticate;
 mod connect_cluster;
 mod create_cluster;
@@ -51,6 +52,10 @@ use crate::options::{Options, PublicUrls};
 const LOOKUP_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a change of the registry may take.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request may wait for databases, whatever it asks of them one after the other (row F06).
+const DATABASES_DEADLINE: Duration = Duration::from_secs(10);
+/// The least that a question is given.
+const DEADLINE_MIN: Duration = Duration::from_secs(1);
 
 /// Everything the handlers need.
 pub(crate) struct App {
@@ -102,6 +107,16 @@ impl App {
     }
 }
 
+/// What is left of [`DATABASES_DEADLINE`]. What has gone on for longer, as a stream of events does, asks anew.
+pub(crate) fn left(since: Duration) -> Duration {
+    match DATABASES_DEADLINE.checked_sub(since) {
+        Some(left) => left.max(DEADLINE_MIN),
+        None => DATABASES_DEADLINE,
+    }
+}
+
 pub(crate) fn call(context: &RequestContext, deadline: Duration) -> CallContext {
-    CallContext { deadline, request_id: context.request_id.clone(), traceparent: context.traceparent.clone() }
+    let traceparent = context.traceparent.map(|trace| trace.to_string());
+    let deadline = deadline.min(left(context.began.elapsed()));
+    CallContext { deadline, request_id: context.request_id.clone(), traceparent }
 }

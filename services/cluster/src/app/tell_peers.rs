@@ -1,4 +1,4 @@
-//! Tells the seeds' peers on the broker what was done to a cluster, in their words (seeds-wire §2.4). The mesh's own services
+//! Tells the seeds' peers on the broker what was done to a cluster, in their words. The mesh's own services
 //! hear of it by the events of whoever owns the cluster.
 
 use std::time::Duration;

@@ -4,6 +4,7 @@
 use roadstead_contracts::audit::{Actor, AuditRecord, Ended, Origin, Outcome, Resource};
 use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::{Error, Result};
+use roadstead_policy::kubernetes::{self, Parts};
 
 use super::Audit;
 
@@ -16,12 +17,12 @@ const SHELLS: [(&str, &str); 4] = [
 ];
 /// Kinds that are asked by creating them, and change nothing.
 const QUESTIONS: [&str; 6] = [
-    "selfsubjectaccessreviews",
-    "selfsubjectrulesreviews",
-    "selfsubjectreviews",
-    "subjectaccessreviews",
-    "localsubjectaccessreviews",
-    "tokenreviews",
+    "selfsubjectaccessreviews.authorization.k8s.io",
+    "selfsubjectrulesreviews.authorization.k8s.io",
+    "selfsubjectreviews.authentication.k8s.io",
+    "subjectaccessreviews.authorization.k8s.io",
+    "localsubjectaccessreviews.authorization.k8s.io",
+    "tokenreviews.authentication.k8s.io",
 ];
 
 /// Something that must be recorded.
@@ -36,39 +37,31 @@ pub(crate) struct Deed {
 }
 
 impl Deed {
-    /// Reads method and path; nothing for plain reads.
+    /// Reads method and path as the policy and the API server read them; nothing for plain reads.
     pub(crate) fn of(method: &str, tail: &str) -> Option<Self> {
-        let path = tail.split('?').next().unwrap_or_default();
-        let target = Target::of(path);
+        let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
         let reads = matches!(method, "GET" | "HEAD" | "OPTIONS");
-        let action = match (&target, reads) {
-            (Some(target), _) if target.shell().is_some() => target.shell()?,
-            (Some(target), true) if target.kind == "secrets" && target.group.is_none() => "kubernetes.read_secret",
-            (_, true) => return None,
-            (Some(target), false) if QUESTIONS.contains(&target.kind) => return None,
-            (target, false) => match (method, target.as_ref().and_then(|target| target.name)) {
-                ("POST", _) => "kubernetes.create",
-                ("PUT", _) => "kubernetes.update",
-                ("PATCH", _) => "kubernetes.patch",
-                ("DELETE", Some(_)) => "kubernetes.delete",
-                ("DELETE", None) => "kubernetes.delete_collection",
-                _ => "kubernetes.other",
-            },
+        // A path that cannot be read was refused at the door; whatever gets here all the same is written down as it is.
+        let Ok(Some(parts)) = kubernetes::parts(method, path, query) else {
+            let action = by_method(method);
+            let name = Some(path.to_owned());
+            return (!reads).then(|| Self { action, kind: "other".to_owned(), name, namespace: None, group: None });
         };
-        let owned = |text: Option<&str>| text.map(str::to_owned);
-        Some(match target {
-            None => {
-                Self { action, kind: "other".to_owned(), name: Some(path.to_owned()), namespace: None, group: None }
-            }
-            Some(target) => Self {
-                action,
-                kind: target
-                    .subresource
-                    .map_or_else(|| target.kind.to_owned(), |subresource| format!("{}/{subresource}", target.kind)),
-                name: owned(target.name),
-                namespace: owned(target.namespace),
-                group: owned(target.group),
-            },
+        let action = match shell(&parts) {
+            Some(action) => action,
+            None if reads && parts.kind() == "secrets" => "kubernetes.read_secret",
+            None if reads || QUESTIONS.contains(&parts.kind().as_str()) => return None,
+            None if parts.verb == "deletecollection" => "kubernetes.delete_collection",
+            None => by_method(method),
+        };
+        let Parts { group, resource, subresource, namespace, name, .. } = parts;
+        Some(Self {
+            action,
+            // A namespace is not told to be in itself.
+            namespace: namespace.filter(|_| resource != "namespaces"),
+            kind: subresource.map_or_else(|| resource.clone(), |subresource| format!("{resource}/{subresource}")),
+            name,
+            group: Some(group).filter(|group| !group.is_empty()),
         })
     }
 
@@ -83,52 +76,20 @@ impl Deed {
     }
 }
 
-/// A path of the Kubernetes API.
-struct Target<'a> {
-    group: Option<&'a str>,
-    kind: &'a str,
-    name: Option<&'a str>,
-    namespace: Option<&'a str>,
-    subresource: Option<&'a str>,
+fn by_method(method: &str) -> &'static str {
+    match method {
+        "POST" => "kubernetes.create",
+        "PUT" => "kubernetes.update",
+        "PATCH" => "kubernetes.patch",
+        "DELETE" => "kubernetes.delete",
+        _ => "kubernetes.other",
+    }
 }
 
-impl<'a> Target<'a> {
-    fn of(path: &'a str) -> Option<Self> {
-        let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let (group, head) = match *parts.first()? {
-            "api" => (None, 2),
-            "apis" => (parts.get(1).copied(), 3),
-            _ => return None,
-        };
-        if parts.len() <= head {
-            return None;
-        }
-        parts.drain(..head);
-        // The old spelling of a watch.
-        if parts.first() == Some(&"watch") {
-            parts.remove(0);
-        }
-        // `namespaces/a` is the namespace itself, `namespaces/a/pods` is in it.
-        let inside = parts.first() == Some(&"namespaces")
-            && parts.len() > 2
-            && !matches!(parts.get(2), Some(&("status" | "finalize")));
-        let namespace = if inside { parts.get(1).copied() } else { None };
-        if inside {
-            parts.drain(..2);
-        }
-        Some(Self {
-            group,
-            kind: parts.first()?,
-            name: parts.get(1).copied(),
-            namespace,
-            subresource: parts.get(2).copied(),
-        })
-    }
-
-    fn shell(&self) -> Option<&'static str> {
-        let subresource = self.subresource?;
-        SHELLS.iter().find(|(name, _)| *name == subresource).map(|(_, action)| *action)
-    }
+/// What opens a way into a pod or behind it: by its subresource, or by the old spelling of a proxy.
+fn shell(parts: &Parts) -> Option<&'static str> {
+    let word = if parts.verb == "proxy" { "proxy" } else { parts.subresource.as_deref()? };
+    SHELLS.iter().find(|(name, _)| *name == word).map(|(_, action)| *action)
 }
 
 impl Audit {
@@ -221,6 +182,20 @@ mod tests {
             ("GET", "/api/v1/secrets", "kubernetes.read_secret secrets - - -"),
             ("GET", "/api/v1/watch/namespaces/a/secrets", "kubernetes.read_secret secrets - a -"),
             ("POST", "/odd/path", "kubernetes.create other /odd/path - -"),
+            ("POST", "/api/v1/proxy/namespaces/a/services/b/x", "kubernetes.proxy services b a -"),
+            ("POST", "/apis/example.org/v1/tokenreviews", "kubernetes.create tokenreviews - - example.org"),
+        ] {
+            assert_eq!(told(method, tail).as_deref(), Some(expected), "{method} {tail}");
+        }
+    }
+
+    /// The API server undoes escapes before it looks: so must whoever writes down what was asked.
+    #[test]
+    fn regression_escapes_hide_nothing() {
+        for (method, tail, expected) in [
+            ("GET", "/api/v1/namespaces/a/secr%65ts/b", "kubernetes.read_secret secrets b a -"),
+            ("GET", "/api/v1/namespaces/a/p%6Fds/b/%65xec?command=sh", "kubernetes.exec pods/exec b a -"),
+            ("GET", "/api/v1/w%61tch/secrets", "kubernetes.read_secret secrets - - -"),
         ] {
             assert_eq!(told(method, tail).as_deref(), Some(expected), "{method} {tail}");
         }

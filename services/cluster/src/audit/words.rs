@@ -10,7 +10,7 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
     let here = Word::here;
     Some(match (method, path) {
         ("POST", "/api/v2.0/generate-agent-id") => here("agent.generate_id", "agent"),
-        ("POST", "/api/v2.0/onboard" | "/api/v1/clusters") => here("cluster.create", "cluster"),
+        ("POST", "/api/v2.0/onboard" | "/onboard" | "/api/v1/clusters") => here("cluster.create", "cluster"),
         ("POST", path) if path.ends_with("/onboard-cluster") => here("cluster.create", "cluster"),
         ("DELETE", path) if path.ends_with("/remove-cluster/{cluster}") => here("cluster.delete", "cluster"),
         ("POST", path) if path.ends_with("/execute-kubectl-direct/{cluster}") => here("cluster.kubectl", "cluster"),

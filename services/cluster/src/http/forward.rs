@@ -2,9 +2,11 @@
 
 use actix_web::HttpRequest;
 use actix_web::http::Method;
+use roadstead_contracts::{Code, Error};
 use roadstead_http_kit::{Access, ApiResult, Body, RateClass, RequestContext, Routes};
 
 use super::State;
+use crate::app::left;
 
 /// Prefixes with everything below, and their class.
 const BELOW: &[(&str, RateClass)] = &[
@@ -39,5 +41,11 @@ pub(super) fn add(mut routes: Routes) -> Routes {
 }
 
 async fn forward(app: State, request: HttpRequest, context: RequestContext, body: Body) -> ApiResult {
-    app.forward.send(&request, &context, body).await
+    let sent = app.forward.send(&request, &context, body);
+    // A log-in's way back asks its provider, and a change must not be left half-way.
+    if request.method() != Method::GET || request.path().contains("/oidc/") {
+        return sent.await;
+    }
+    let read = tokio::time::timeout(left(context.began.elapsed()), sent).await;
+    read.unwrap_or_else(|_| Err(Error::of(Code::Timeout).into()))
 }

@@ -76,14 +76,17 @@ fn seeds(routes: Routes, options: &Options) -> Routes {
     }
     routes
         .add(post.clone(), "/api/v2.0/generate-agent-id", Action(ClustersManage), generate, v2::generate_agent_id)
-        .add(post, "/api/v2.0/onboard", Action(ClustersWrite), onboard, v2::onboard)
+        .add(post.clone(), "/api/v2.0/onboard", Action(ClustersWrite), onboard, v2::onboard)
+        // Where the seed's newest agent looks when it is told a host only.
+        .add(post, "/onboard", Action(ClustersWrite), onboard, v2::onboard)
         .add(get.clone(), "/api/v2.0/clusters", read, seed, v2::clusters)
-        .add(get, "/api/v2.0/agents", read, seed, v2::agents)
+        .add(get.clone(), "/api/v2.0/agents", read, seed, v2::agents)
+        .add(get, "/api/v2.0/agent/{agent}/{what}", read, seed, v2::agent::view)
 }
 
 /// Changes to clusters, and what became of them.
 fn operations(routes: Routes) -> Routes {
-    use v1::{charts, manifests, operation_events as events, operations as one, rollouts};
+    use v1::{charts, drift, manifests, operation_events as events, operations as one, rollouts};
     let (api, get, post) = (RateClass::Api, Method::GET, Method::POST);
     let (read, write) = (Action(OperationsRead), Action(OperationsWrite));
     let stop = Action(OperationsCancel);
@@ -93,6 +96,7 @@ fn operations(routes: Routes) -> Routes {
         .add(post.clone(), "/api/v1/clusters/{cluster}/manifests", write, api, manifests::apply)
         .add(post.clone(), "/api/v1/clusters/{cluster}/charts", Action(ClustersManage), api, charts::install)
         .add(post.clone(), "/api/v1/clusters/{cluster}/operations", write, api, one::create)
+        .add(get.clone(), "/api/v1/clusters/{cluster}/drift", read, api, drift::get)
         .add(get.clone(), "/api/v1/operations", read, api, one::list)
         // Before the operation of any name.
         .add(get.clone(), "/api/v1/operations/cluster/{cluster}", read, api, one::list_of_cluster)
@@ -126,6 +130,7 @@ fn ours(routes: Routes, options: &Options) -> Routes {
         .add(Method::PUT, "/api/v1/clusters/{cluster}", Action(ClustersWrite), api, v1::clusters::update)
         .add(Method::DELETE, "/api/v1/clusters/{cluster}", Action(ClustersDelete), api, v1::clusters::delete)
         .add(Method::GET, "/api/v1/clusters/{cluster}/namespaces", read, api, v1::namespaces::list)
+        .add(Method::GET, "/api/v1/clusters/{cluster}/resources", read, api, v1::resources::list)
         .add(Method::PUT, "/api/v1/clusters/{cluster}/connection", Action(ClustersWrite), api, v1::connection::replace)
         .add(Method::GET, "/api/v1/recordings", read, api, v1::recordings::list)
         .add(Method::GET, "/api/v1/recordings/{recording}", read, api, v1::recordings::get)

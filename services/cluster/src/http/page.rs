@@ -1,9 +1,10 @@
-//! Pages of lists on `/api/v1`: bare arrays with `X-Total-Count` and `Link` (DESIGN, "Names, ids, errors").
+//! Pages of lists on `/api/v1`: bare arrays with `X-Total-Count` and `Link`.
 
 use actix_web::HttpResponse;
 use actix_web::http::header::LINK;
 use roadstead_contracts::message::{Page, PageRequest};
 use roadstead_contracts::names::Labels;
+use roadstead_contracts::percent::escape;
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::QueryPairs;
 use serde::Serialize;
@@ -95,21 +96,6 @@ pub(super) fn answer_filtered<T, V: Serialize>(
     response.json(page.items.into_iter().map(view).collect::<Vec<_>>())
 }
 
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase());
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,10 +133,5 @@ mod tests {
         for bad in ["labels=a", "labels=%25%3Db", "labels=a%3D%27%20OR%201"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn escapes() {
-        assert_eq!(escape("a b+/="), "a%20b%2B%2F%3D");
     }
 }

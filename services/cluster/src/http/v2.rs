@@ -1,5 +1,7 @@
 //! KubeSage's onboarding routes (`/api/v2.0`), for its agents and its frontend.
 
+pub(super) mod agent;
+
 use actix_web::http::header::HeaderMap;
 use actix_web::{HttpRequest, HttpResponse};
 use chrono::SecondsFormat;

@@ -73,6 +73,7 @@ async fn named<'a>(api: &dyn Api, target: &'a Target) -> Told<(Resource, &'a str
 fn done_so_far(out: &str, fault: Failure) -> Told<Printed> {
     match fault {
         Failure::Said(text) | Failure::Cluster(_, text) if !out.is_empty() => said(format!("{out}{text}")),
+        Failure::Hub(error) if !out.is_empty() => said(format!("{out}error: {}", error.detail)),
         fault => Err(fault),
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn describe(api: &dyn Api, describe: &Describe) -> Told<Printed
         return said(format!("error: {} objects would be described; name at most {OBJECTS_MAX}", found.len()));
     }
     if found.is_empty() {
-        return Ok(Printed { out: String::new(), err: "No resources found\n".to_owned() });
+        return Ok(Printed { err: "No resources found\n".to_owned(), ..Printed::default() });
     }
     let mut out = Vec::new();
     for (resource, object) in found {

@@ -4,8 +4,9 @@ use serde_json::{Value, json as object};
 
 use super::command::{Get, Output, Target};
 use super::kinds::{Resource, find_all};
+use super::lists::{items_of, pages};
 use super::print::{Table, masked, rows_by, to_json};
-use super::{Api, Ask, Failure, Printed, Scope, Told, escape, items as items_of, json, pages};
+use super::{AS_JSON, AS_TABLE, Api, Ask, COLLECTED_MAX, Failure, Printed, Scope, Told, escape, json, said};
 
 pub(super) async fn get(api: &dyn Api, get: &Get) -> Told<Printed> {
     let mut wanted: Vec<(Resource, Vec<String>)> = Vec::new();
@@ -30,11 +31,18 @@ pub(super) async fn get(api: &dyn Api, get: &Get) -> Told<Printed> {
 async fn tables(api: &dyn Api, get: &Get, wanted: &[(Resource, Vec<String>)], wide: bool) -> Told<Printed> {
     let mut printed = Vec::new();
     let several = wanted.len() > 1;
+    let mut bytes = 0;
     for (resource, names) in wanted {
         let mut table = Table::default();
         if names.is_empty() {
             let query = query(get) + &objects_too(get, '&');
-            pages(api, &resource.path(get.scope.name(), None), &query, true, |page| table.extend(page)).await?;
+            let path = resource.path(get.scope.name(), None);
+            pages(api, &path, &query, AS_TABLE, |page, length| {
+                collected(&mut bytes, length)?;
+                table.extend(page);
+                Ok(())
+            })
+            .await?;
         }
         for name in names {
             let path = format!("{}{}", resource.path(get.scope.name(), Some(name)), objects_too(get, '?'));
@@ -67,17 +75,22 @@ fn nothing(get: &Get, wanted: &[(Resource, Vec<String>)]) -> Printed {
         Some(namespace) => format!("No resources found in {namespace} namespace.\n"),
         None => "No resources found\n".to_owned(),
     };
-    Printed { out: String::new(), err }
+    Printed { err, ..Printed::default() }
 }
 
 async fn objects(api: &dyn Api, get: &Get, wanted: &[(Resource, Vec<String>)]) -> Told<Printed> {
     let mut items = Vec::new();
+    let mut bytes = 0;
     for (resource, names) in wanted {
-        let mut found = if names.is_empty() {
-            items_of(api, &resource.path(get.scope.name(), None), &query(get)).await?
-        } else {
-            Vec::new()
-        };
+        let mut found = Vec::new();
+        if names.is_empty() {
+            pages(api, &resource.path(get.scope.name(), None), &query(get), AS_JSON, |mut page, length| {
+                collected(&mut bytes, length)?;
+                found.append(&mut items_of(&mut page));
+                Ok(())
+            })
+            .await?;
+        }
         for name in names {
             match json(api, Ask::get(resource.path(get.scope.name(), Some(name)))).await {
                 Ok(one) => found.push(one),
@@ -109,6 +122,18 @@ async fn objects(api: &dyn Api, get: &Get, wanted: &[(Resource, Vec<String>)]) -
         }
     };
     Ok(Printed::out(if get.output == Output::Yaml { roadstead_manifest::to_yaml(&whole) } else { to_json(&whole) }))
+}
+
+/// Counts what is taken together. More than anybody is shown is not taken first.
+fn collected(bytes: &mut usize, more: usize) -> Told<()> {
+    *bytes += more;
+    if *bytes > COLLECTED_MAX {
+        return said(format!(
+            "error: the objects are larger than {} MiB; narrow the request",
+            COLLECTED_MAX / 1024 / 1024
+        ));
+    }
+    Ok(())
 }
 
 /// An item of a list as an object by itself: lists leave its kind out. What is secret in it stays in the cluster (K4).

@@ -127,7 +127,7 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// The kinds behind a word: one, but for `all`.
-pub(super) async fn find_all(api: &dyn Api, word: &str) -> Told<Vec<Resource>> {
+pub(crate) async fn find_all(api: &dyn Api, word: &str) -> Told<Vec<Resource>> {
     if word == "all" {
         return Ok(KNOWN.iter().filter(|known| ALL.contains(&known.0)).map(Resource::from).collect());
     }

@@ -22,5 +22,13 @@ pub(super) async fn logs(api: &dyn Api, logs: &Logs) -> Told<Printed> {
         let body = serde_json::from_slice(&answer.body).unwrap_or_default();
         return Err(Failure::Cluster(answer.status, refusal(answer.status, &body)));
     }
-    Ok(Printed::out(String::from_utf8_lossy(&answer.body).into_owned()))
+    let length = answer.body.len();
+    let mut out = String::from_utf8_lossy(&answer.body).into_owned();
+    // The cluster ends a log at the limit without a word, in the middle of a letter too; one that is that long by chance is said
+    // to be cut as well. What is no text grows as it is read.
+    let is_cut = length == OUTPUT_MAX || (length < OUTPUT_MAX && out.len() > OUTPUT_MAX);
+    if is_cut {
+        out.truncate(out.floor_char_boundary(OUTPUT_MAX));
+    }
+    Ok(Printed { is_cut, ..Printed::out(out) })
 }

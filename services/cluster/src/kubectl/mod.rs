@@ -12,6 +12,7 @@ mod describe;
 mod flags;
 mod get;
 mod kinds;
+mod lists;
 mod logs;
 mod print;
 #[cfg(test)]
@@ -22,18 +23,24 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use roadstead_contracts::names::is_dns_label;
+use roadstead_contracts::percent::escape;
 use roadstead_contracts::{Code, Error};
 use serde_json::Value;
 
-pub(crate) use command::Command;
-pub(crate) use kinds::{Resource, find, is_name};
+pub(crate) use command::{Command, Logs};
+pub(crate) use kinds::{Resource, find, find_all, is_name};
+pub(crate) use lists::each;
 pub(crate) use print::{masked, time_of};
 
 /// What asks for the columns that kubectl prints.
 const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 pub(crate) const AS_JSON: &str = "application/json";
+/// What asks for names and labels alone: of Secrets nothing else leaves the cluster.
+pub(crate) const AS_METADATA: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 /// Most bytes that a command prints: more is no answer that somebody reads.
 pub(crate) const OUTPUT_MAX: usize = 4 * 1024 * 1024;
+/// Most bytes of the objects that a command takes together: printed they are no less.
+const COLLECTED_MAX: usize = 8 * OUTPUT_MAX;
 /// Rows of one page, as kubectl asks.
 const PAGE: usize = 500;
 /// Most pages of one list.
@@ -125,11 +132,13 @@ pub(crate) type Told<T> = Result<T, Failure>;
 pub(crate) struct Printed {
     pub(crate) out: String,
     pub(crate) err: String,
+    /// Whether there may be more that was left away.
+    pub(crate) is_cut: bool,
 }
 
 impl Printed {
-    fn out(text: impl Into<String>) -> Self {
-        Self { out: text.into(), err: String::new() }
+    pub(crate) fn out(text: impl Into<String>) -> Self {
+        Self { out: text.into(), ..Self::default() }
     }
 }
 
@@ -155,46 +164,17 @@ pub(crate) async fn run(api: &dyn Api, command: &Command, now: DateTime<Utc>) ->
 
 /// Asks for JSON; a refusal of the cluster is told as kubectl tells it.
 pub(crate) async fn json(api: &dyn Api, ask: Ask) -> Told<Value> {
-    let answer = api.ask(ask).await?;
-    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    if answer.status < 400 {
-        return Ok(body);
-    }
-    Err(Failure::Cluster(answer.status, refusal(answer.status, &body)))
+    let Answered { status, body } = api.ask(ask).await?;
+    judged(status, serde_json::from_slice(&body).ok())
 }
 
-/// Asks for every page of a list.
-pub(crate) async fn pages(
-    api: &dyn Api,
-    path: &str,
-    query: &str,
-    table: bool,
-    mut take: impl FnMut(Value) + Send,
-) -> Told<()> {
-    let mut next = String::new();
-    for _ in 0..PAGES_MAX {
-        let path = format!("{path}?limit={PAGE}{query}{next}");
-        let page = json(api, if table { Ask::table(path) } else { Ask::get(path) }).await?;
-        let more = page["metadata"]["continue"].as_str().filter(|more| !more.is_empty()).map(escape);
-        take(page);
-        match more {
-            Some(more) => next = format!("&continue={more}"),
-            None => return Ok(()),
-        }
+/// What an answer says. A success that is no JSON says nothing: it must not be told as an empty list.
+fn judged(status: u16, body: Option<Value>) -> Told<Value> {
+    match body {
+        Some(body) if status < 400 => Ok(body),
+        None if status < 400 => Err(Error::new(Code::AgentError, "the cluster's answer is not JSON").into()),
+        body => Err(Failure::Cluster(status, refusal(status, &body.unwrap_or_default()))),
     }
-    said(format!("error: there are more than {} objects; narrow the request", PAGE * PAGES_MAX))
-}
-
-/// The objects of every page of a list.
-pub(crate) async fn items(api: &dyn Api, path: &str, query: &str) -> Told<Vec<Value>> {
-    let mut all: Vec<Value> = Vec::new();
-    pages(api, path, query, false, |mut page| {
-        if let Some(rows) = page.get_mut("items").and_then(Value::as_array_mut) {
-            all.append(rows);
-        }
-    })
-    .await?;
-    Ok(all)
 }
 
 /// A `Status` of the cluster, as kubectl prints it.
@@ -209,19 +189,6 @@ pub(crate) fn refusal(status: u16, body: &Value) -> String {
 /// Without what would move a terminal's cursor.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
-}
-
-/// A value in a query.
-pub(crate) fn escape(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 /// Which namespace a command is about.

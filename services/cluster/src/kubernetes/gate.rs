@@ -1,13 +1,14 @@
 //! Who may go through to which cluster with what: the front door's own authentication, a quota, the registry's answer, the
 //! policy's verdict about this request, and an identity signed for that cluster.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::header::{HeaderMap, USER_AGENT};
 use roadstead_contracts::agent::RequestKind;
-use roadstead_contracts::audit::{Actor, Origin};
+use roadstead_contracts::audit::Actor;
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{ActsAs, AgentTarget, CredentialProof, Raise};
 use roadstead_contracts::{Code, Error, Result};
@@ -20,7 +21,7 @@ use super::standing::Standing;
 use super::{Admitted, Asked, Gate, credential};
 use crate::app::App;
 
-/// Requests of one credential in a second; a stream counts when it is opened (DESIGN, rate classes).
+/// Requests of one credential in a second; a stream counts when it is opened.
 const RATE: u32 = 200;
 /// The same at once: a client's discovery of a cluster with many kinds is some hundred requests.
 const BURST: u32 = 1_000;
@@ -89,17 +90,21 @@ impl HubGate {
 impl Gate for HubGate {
     async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
         let shown = credential::read(asked.headers)?;
-        let context =
-            RequestContext { request_id: asked.request_id.to_owned(), client: asked.source, traceparent: None };
+        let context = RequestContext {
+            request_id: asked.request_id.to_owned(),
+            client: asked.source,
+            traceparent: None,
+            began: std::time::Instant::now(),
+        };
         let caller = self.caller(&shown, &context).await?;
         self.spend(&caller).await?;
         let somewhere = |action| roadstead_policy::gate(&caller.principal, action, self.app.clock.now());
         if !somewhere(Action::OperationsWrite).allowed {
             somewhere(Action::ClustersRead).check(&caller.principal)?;
         }
-        let origin = origin(&asked);
+        let user_agent = asked.headers.get(USER_AGENT).cloned();
         let admitted = self.admit_caller(&caller, asked.cluster, asked.acts_as, asked.request, &context).await?;
-        Ok(Admitted { origin, ..admitted })
+        Ok(Admitted { user_agent, ..admitted })
     }
 
     fn actor(&self, headers: &HeaderMap) -> Option<Actor> {
@@ -108,15 +113,9 @@ impl Gate for HubGate {
     }
 }
 
-/// Where a request comes from, for the audit trail.
-pub(super) fn origin(asked: &Asked<'_>) -> Origin {
-    let agent = asked.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-    Origin::request(asked.request_id).from_address(asked.source).by(agent)
-}
-
 impl HubGate {
     /// For a caller who is known and counted: which cluster, whether with this request, and as whom.
-    pub(crate) async fn admit_caller(
+    async fn admit_caller(
         &self,
         caller: &Caller,
         cluster: &str,
@@ -132,28 +131,41 @@ impl HubGate {
         }
         let agent = app.agent(caller, AgentTarget::Cluster(cluster.to_owned()), context).await?;
         let cluster_id = agent.cluster_id.ok_or(Code::AgentOffline)?;
-        let facts = agent.facts_of_cluster().ok_or(Code::AgentOffline)?;
+        let facts = match &agent.cluster {
+            Some(facts) => Cow::Borrowed(facts),
+            None => Cow::Owned(agent.facts_of_cluster().ok_or(Code::AgentOffline)?),
+        };
         let Judgement { verdict, goes_as } =
             roadstead_policy::judge(&caller.principal, &facts, &request, app.clock.now());
         verdict.check(&caller.principal)?;
         let under = verdict.rule().map(|(id, _)| id);
+        // What is done as somebody else ends with their right to it as well.
+        let acting = acts_as
+            .clone()
+            .map(|somebody| (somebody, Raise { cluster: facts.clone().into_owned(), request: request.clone() }));
         let assertion = match (&acts_as, goes_as) {
             (None, As::Own) => app.authentication.identity(caller, cluster_id, context).await?,
             (None, As::Raised(_)) => {
-                app.authentication.raised(caller, Raise { cluster: facts, request }, context).await?
+                app.authentication.raised(caller, Raise { cluster: facts.into_owned(), request }, context).await?
             }
-            (Some(somebody), _) => app.authentication.identity_of(caller, somebody, cluster_id, context).await?,
+            (Some(somebody), _) => {
+                // The user service asks the same again, and what denies it to whom is acted as.
+                let now = app.clock.now();
+                roadstead_policy::judge_acting(&caller.principal, &facts, &request, now).check(&caller.principal)?;
+                app.authentication
+                    .identity_of(caller, somebody, Raise { cluster: facts.into_owned(), request }, context)
+                    .await?
+            }
         };
         Ok(Admitted {
             cluster_id,
             cluster_name: agent.cluster_name.clone().map(String::from).unwrap_or_default(),
-            user_id: caller.principal.user_id,
-            user: caller.principal.username.clone(),
-            actor: Actor::of(&caller.principal),
-            origin: Origin::request(&context.request_id).from_address(context.client),
+            principal: Arc::clone(&caller.principal),
+            source: context.client,
+            user_agent: None,
             acts_as,
             assertion,
-            right: self.standing.of(caller, under, app.clock.now()),
+            right: self.standing.of(caller, under, acting, app.clock.now()),
         })
     }
 }

@@ -29,13 +29,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use roadstead_contracts::agent::{RequestKind, StreamHead, StreamTarget};
 use roadstead_contracts::audit::{Actor, Origin};
-use roadstead_contracts::ids::{ClusterId, MessageId, UserId};
+use roadstead_contracts::identity::Principal;
+use roadstead_contracts::ids::{ClusterId, MessageId};
 use roadstead_contracts::message::ActsAs;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_relay::AgentStreams;
@@ -105,17 +106,26 @@ pub(crate) struct Admitted {
     /// The cluster's name.
     pub(crate) cluster_name: String,
     /// The account.
-    pub(crate) user_id: UserId,
-    /// User name, for the log.
-    pub(crate) user: String,
+    pub(crate) principal: Arc<Principal>,
     /// As whom the caller acts, where that is somebody else.
     pub(crate) acts_as: Option<ActsAs>,
-    /// Who it is, for the audit trail.
-    pub(crate) actor: Actor,
-    /// Where the request comes from, for the audit trail.
-    pub(crate) origin: Origin,
+    /// The client's address.
+    pub(crate) source: IpAddr,
+    /// What the client calls itself.
+    pub(crate) user_agent: Option<HeaderValue>,
     /// Ends with the caller's right.
     pub(crate) right: Right,
+}
+
+impl Admitted {
+    /// Where the request comes from, for the audit trail.
+    fn origin(&self, request_id: &str) -> Origin {
+        origin(request_id, self.source, self.user_agent.as_ref())
+    }
+}
+
+fn origin(request_id: &str, source: IpAddr, user_agent: Option<&HeaderValue>) -> Origin {
+    Origin::request(request_id).from_address(source).by(user_agent.and_then(|value| value.to_str().ok()))
 }
 
 /// The door's parts.
@@ -280,12 +290,13 @@ impl Door {
 
     /// Lets the caller in, or records that it was not.
     pub(crate) async fn admitted(&self, asked: Asked<'_>, method: &str, tail: &str) -> Result<Admitted> {
-        let (headers, cluster, origin) = (asked.headers, asked.cluster, gate::origin(&asked));
+        let Asked { headers, cluster, source, request_id, .. } = asked;
         let refusal = match self.gate.admit(asked).await {
             Ok(admitted) => return Ok(admitted),
             Err(refusal) => refusal,
         };
         let Some(audit) = &self.audit else { return Err(refusal) };
+        let origin = origin(request_id, source, headers.get(USER_AGENT));
         Err(audit.refused(Deed::of(method, tail), cluster, origin, self.gate.actor(headers), refusal).await)
     }
 
@@ -293,7 +304,7 @@ impl Door {
     pub(crate) async fn carry<B>(
         &self,
         mut exchange: Exchange<B>,
-        admitted: Admitted,
+        mut admitted: Admitted,
         request_id: &str,
     ) -> Result<Outcome>
     where
@@ -301,14 +312,14 @@ impl Door {
         B::Error: Into<relay::BoxError>,
     {
         let cluster = admitted.cluster_id;
+        let session = session::facts(&exchange, &admitted);
         let head = StreamHead {
             target: StreamTarget::Kubernetes {},
             request_id: request_id.to_owned(),
             deadline_milliseconds: u32::try_from(OPEN_TIME.as_millis()).unwrap_or(u32::MAX),
             traceparent: None,
-            assertion: Some(admitted.assertion.clone()),
+            assertion: Some(std::mem::take(&mut admitted.assertion)),
         };
-        let session = session::facts(&exchange, &admitted);
         // The cluster's audit log then has the hub's id of the request.
         if let Ok(value) = HeaderValue::from_str(request_id) {
             exchange.headers.insert(HeaderName::from_static("audit-id"), value);
@@ -320,7 +331,8 @@ impl Door {
         let intent = match (&self.audit, Deed::of(method.as_str(), &exchange.tail)) {
             (Some(audit), Some(deed)) => {
                 let acts_as = admitted.acts_as.as_ref().map(|somebody| somebody.user.as_str());
-                Some(audit.announced(&deed, admitted.origin, admitted.actor, acts_as, cluster).await?)
+                let (origin, actor) = (admitted.origin(request_id), Actor::of(&admitted.principal));
+                Some(audit.announced(&deed, origin, actor, acts_as, cluster).await?)
             }
             _ => None,
         };
@@ -345,7 +357,7 @@ impl Door {
         if let (Some(audit), Some(intent)) = (&self.audit, intent) {
             audit.settled(&intent, outcome.as_ref().map(|_| status)).await;
         }
-        let (user, acts_as) = (admitted.user, admitted.acts_as.map(|somebody| somebody.user));
+        let (user, acts_as) = (&admitted.principal.username, admitted.acts_as.map(|somebody| somebody.user));
         tracing::info!(request_id, user, acts_as, cluster_id = %cluster, %method, path, status, "{method} {path} {status}");
         outcome
     }

@@ -1,6 +1,7 @@
 //! Sessions in containers: what an upgrade of `exec` or `attach` is a session of.
 
 use roadstead_contracts::message::SessionFacts;
+use roadstead_policy::kubernetes;
 
 use super::Admitted;
 use super::relay::Exchange;
@@ -14,21 +15,22 @@ const COMMAND_BYTES: usize = 2 * 1024;
 pub(super) fn facts<B>(exchange: &Exchange<B>, admitted: &Admitted) -> Option<SessionFacts> {
     let upgrade = exchange.upgrade?;
     let (path, query) = exchange.tail.split_once('?').unwrap_or((&exchange.tail, ""));
-    let mut segments = path.split('/').skip(1);
-    let pod = ["api", "v1", "namespaces"].iter().all(|expected| segments.next() == Some(expected));
-    let (namespace, kind, name, verb) = (segments.next()?, segments.next()?, segments.next()?, segments.next()?);
-    if !pod || kind != "pods" || !matches!(verb, "exec" | "attach") {
+    // As the API server reads it: an escape in the path must not make it another path here.
+    let parts = kubernetes::parts(exchange.method.as_str(), path, Some(query)).ok()??;
+    let verb = parts.subresource.filter(|verb| matches!(verb.as_str(), "exec" | "attach"))?;
+    if !parts.group.is_empty() || parts.resource != "pods" {
         return None;
     }
+    let (namespace, name) = (parts.namespace?, parts.name?);
     let mut facts = SessionFacts {
-        user_id: admitted.user_id,
-        username: admitted.user.clone(),
+        user_id: admitted.principal.user_id,
+        username: admitted.principal.username.clone(),
         cluster_id: admitted.cluster_id,
         cluster_name: admitted.cluster_name.clone(),
-        namespace: plain(namespace),
-        pod: plain(name),
+        namespace,
+        pod: name,
         container: None,
-        verb: verb.to_owned(),
+        verb,
         command: Vec::new(),
         tty: false,
         protocol: match upgrade {
@@ -38,12 +40,18 @@ pub(super) fn facts<B>(exchange: &Exchange<B>, admitted: &Admitted) -> Option<Se
         .to_owned(),
     };
     let mut room = COMMAND_BYTES;
-    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-        match key {
-            "container" => facts.container = Some(plain(value)),
-            "tty" => facts.tty = matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    let mut tty = None;
+    // The API server undoes escapes before it looks at a key, and takes the first where it takes one.
+    for (key, value) in kubernetes::pairs(query) {
+        match key.as_str() {
+            "container" => {
+                facts.container.get_or_insert(value);
+            }
+            "tty" => {
+                tty.get_or_insert(kubernetes::is_yes(&value));
+            }
             "command" if facts.command.len() < COMMAND_WORDS => {
-                let mut word = plain(value);
+                let mut word = value;
                 while word.len() > room {
                     word.pop();
                 }
@@ -53,35 +61,18 @@ pub(super) fn facts<B>(exchange: &Exchange<B>, admitted: &Admitted) -> Option<Se
             _ => {}
         }
     }
+    facts.tty = tty.unwrap_or(false);
     Some(facts)
-}
-
-/// A part of a URL as a person reads it.
-fn plain(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-                let decoded =
-                    hex(rest.next()).zip(hex(rest.next())).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-                bytes.push(decoded.unwrap_or(b'?'));
-            }
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use hyper::{HeaderMap, Method};
-    use roadstead_contracts::ids::{ClusterId, TypedId as _, UserId};
+    use roadstead_contracts::ids::{ClusterId, TypedId as _};
     use tokio_util::sync::CancellationToken;
     use uuid::Uuid;
 
+    use super::super::tests::ada;
     use super::super::vet::Pace;
     use super::super::{Right, vet};
     use super::*;
@@ -102,15 +93,30 @@ mod tests {
         let admitted = Admitted {
             cluster_id: ClusterId::from_uuid(Uuid::from_u128(1)),
             cluster_name: "prod".to_owned(),
-            user_id: UserId::from_uuid(Uuid::from_u128(2)),
-            user: "ada".to_owned(),
-            actor: roadstead_contracts::audit::Actor::anonymous(),
-            origin: roadstead_contracts::audit::Origin::default(),
+            principal: ada(),
+            source: std::net::Ipv4Addr::LOCALHOST.into(),
+            user_agent: None,
             acts_as: None,
             assertion: String::new(),
             right,
         };
         facts(&exchange, &admitted)
+    }
+
+    #[test]
+    fn regression_an_escape_in_the_path_hides_no_session() {
+        for path in ["/api/v1/namespaces/a/p%6fds/web/exec", "/api/v1/n%61mespaces/a/pods/web/%65xec"] {
+            let facts = of(&format!("{path}?command=sh"), Some(Upgrade::Spdy)).unwrap();
+            assert_eq!((facts.namespace.as_str(), facts.pod.as_str(), facts.verb.as_str()), ("a", "web", "exec"));
+        }
+        // Neither does one in the key of a parameter, nor a second parameter where the first one counts.
+        let path = "/api/v1/namespaces/a/pods/web/exec";
+        let query =
+            "%63ommand=rm&comman%64=-rf&command=%2F&%63ontainer=main&container=side&t%74y&tty=false&x;command=y";
+        let facts = of(&format!("{path}?{query}"), Some(Upgrade::WebSocket)).unwrap();
+        assert_eq!(facts.command, ["rm", "-rf", "/"]);
+        assert_eq!((facts.container.as_deref(), facts.tty), (Some("main"), true));
+        assert!(!of(&format!("{path}?tty=False&tty=true"), Some(Upgrade::Spdy)).unwrap().tty);
     }
 
     #[test]

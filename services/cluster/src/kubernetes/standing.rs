@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
+use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::identity::Principal;
-use roadstead_contracts::ids::RuleId;
-use roadstead_contracts::message::CredentialProof;
+use roadstead_contracts::ids::{ClusterId, RuleId};
+use roadstead_contracts::message::{ActsAs, CredentialProof, Raise};
 use roadstead_contracts::policy::{Effect, Rule};
-use roadstead_contracts::{Code, Result};
+use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::Caller;
 use roadstead_runtime::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -41,13 +43,35 @@ impl Right {
     }
 }
 
-/// What a right rests on: a credential, and the rule that gave more than its account's roles do, where one did.
-type Ground = (CredentialProof, Option<RuleId>);
+/// What a right rests on: a credential, the rule that gave more than its account's roles do, where one did, and what is done
+/// as somebody else, where something is: rules about them count as well.
+type Ground = (CredentialProof, Option<RuleId>, Option<Deed>);
+
+/// What is done as somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Deed {
+    acts_as: ActsAs,
+    cluster: ClusterId,
+    request: RequestKind,
+}
+
+/// Who knows what stands now.
+#[async_trait]
+pub(crate) trait Judges: Send + Sync {
+    /// The time.
+    fn now(&self) -> DateTime<Utc>;
+    /// Who a credential stands for.
+    async fn standing(&self, proof: &CredentialProof) -> Result<Principal>;
+    /// Whether a credential may do this as somebody else: whether both may.
+    async fn acting(&self, proof: &CredentialProof, somebody: &ActsAs, raise: &Raise) -> Result<()>;
+}
 
 #[derive(Debug)]
 struct Entry {
     right: Weak<CancellationToken>,
     principal: Arc<Principal>,
+    /// What is done as somebody else, as it was judged.
+    raise: Option<Arc<Raise>>,
 }
 
 impl Entry {
@@ -64,9 +88,22 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// The right of a caller who was just let in, `under` a rule where its roles alone would not do.
-    pub(crate) fn of(&self, caller: &Caller, under: Option<RuleId>, now: DateTime<Utc>) -> Right {
-        let ground = (caller.proof.as_ref().clone(), under);
+    /// The right of a caller who was just let in, `under` a rule where its roles alone would not do, `acting` as somebody
+    /// else where that is so.
+    pub(crate) fn of(
+        &self,
+        caller: &Caller,
+        under: Option<RuleId>,
+        acting: Option<(ActsAs, Raise)>,
+        now: DateTime<Utc>,
+    ) -> Right {
+        let deed = acting.as_ref().map(|(acts_as, Raise { cluster, request })| Deed {
+            acts_as: acts_as.clone(),
+            cluster: cluster.id,
+            request: request.clone(),
+        });
+        let raise = acting.map(|(_, raise)| Arc::new(raise));
+        let ground = (caller.proof.as_ref().clone(), under, deed);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let known = entries.get(&ground).and_then(|entry| {
             let right = entry.right.upgrade()?;
@@ -76,7 +113,7 @@ impl Standing {
             return Right(right);
         }
         let right = Arc::new(CancellationToken::new());
-        let entry = Entry { right: Arc::downgrade(&right), principal: Arc::clone(&caller.principal) };
+        let entry = Entry { right: Arc::downgrade(&right), principal: Arc::clone(&caller.principal), raise };
         let replaced = entries.insert(ground, entry);
         // Streams with the rights of before end: their identity says what is no longer true.
         if let Some(older) = replaced.and_then(|entry| entry.right.upgrade()) {
@@ -101,7 +138,15 @@ impl Standing {
                     () = tokio::time::sleep(pause) => {}
                 }
                 this.end_in_time(authentication.now());
-                this.look(&authentication).await;
+                let mut look = std::pin::pin!(this.look(&*authentication));
+                loop {
+                    // Whoever does not answer holds up no end of a rule.
+                    let pause = this.until_next(authentication.now());
+                    tokio::select! {
+                        () = &mut look => break,
+                        () = tokio::time::sleep(pause) => this.end_in_time(authentication.now()),
+                    }
+                }
             }
         });
     }
@@ -115,7 +160,7 @@ impl Standing {
     fn until_next(&self, now: DateTime<Utc>) -> Duration {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let open = entries.iter().filter(|(_, entry)| entry.right.upgrade().is_some_and(|right| !right.is_cancelled()));
-        let ends = open.filter_map(|((_, under), entry)| entry.rule(*under)?.until);
+        let ends = open.filter_map(|((_, under, _), entry)| entry.rule(*under)?.until);
         let left = ends.filter_map(|end| (end - now).to_std().ok()).min();
         left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY))
     }
@@ -123,7 +168,7 @@ impl Standing {
     /// Cuts what rests on a rule whose time is over. Asks nobody.
     fn end_in_time(&self, now: DateTime<Utc>) {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        for ((_, under), entry) in entries.iter() {
+        for ((_, under, _), entry) in entries.iter() {
             if entry.rule(*under).is_some_and(|rule| !rule.stands(now))
                 && let Some(right) = entry.right.upgrade()
             {
@@ -132,36 +177,65 @@ impl Standing {
         }
     }
 
-    async fn look(&self, authentication: &Authentication) {
+    async fn look(&self, judges: &dyn Judges) {
+        let mut acting = Vec::new();
         let open: HashMap<CredentialProof, Vec<_>> = {
             let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             entries.retain(|_, entry| entry.right.strong_count() > 0);
             let mut open: HashMap<_, Vec<_>> = HashMap::new();
-            for ((proof, under), entry) in entries.iter() {
-                if let Some(right) = entry.right.upgrade() {
-                    open.entry(proof.clone()).or_default().push((*under, Arc::clone(&entry.principal), right));
+            for ((proof, under, deed), entry) in entries.iter() {
+                let Some(right) = entry.right.upgrade().filter(|right| !right.is_cancelled()) else { continue };
+                if let (Some(deed), Some(raise)) = (deed, &entry.raise) {
+                    acting.push((proof.clone(), deed.acts_as.clone(), Arc::clone(raise), Arc::clone(&right)));
                 }
+                open.entry(proof.clone()).or_default().push((*under, Arc::clone(&entry.principal), right));
             }
             open
         };
         let looks = stream::iter(open).map(|(proof, rights)| async move {
-            let answer = authentication.standing(&proof).await;
-            let now = authentication.now();
+            let answer = judges.standing(&proof).await;
+            let now = judges.now();
             for (under, principal, right) in rights {
                 if has_ended(&principal, &answer, under, now) {
                     right.cancel();
                 }
             }
         });
-        looks.buffer_unordered(AT_ONCE).collect::<()>().await;
+        let asks = stream::iter(acting).map(|(proof, somebody, raise, right)| async move {
+            if judges.acting(&proof, &somebody, &raise).await.is_err_and(|error| is_no(&error)) {
+                right.cancel();
+            }
+        });
+        let looks = looks.buffer_unordered(AT_ONCE).collect::<()>();
+        future::join(looks, asks.buffer_unordered(AT_ONCE).collect::<()>()).await;
     }
+}
+
+#[async_trait]
+impl Judges for Authentication {
+    fn now(&self) -> DateTime<Utc> {
+        Authentication::now(self)
+    }
+
+    async fn standing(&self, proof: &CredentialProof) -> Result<Principal> {
+        Authentication::standing(self, proof).await
+    }
+
+    async fn acting(&self, proof: &CredentialProof, somebody: &ActsAs, raise: &Raise) -> Result<()> {
+        Authentication::acting(self, proof, somebody, raise).await
+    }
+}
+
+/// A refusal, and not an outage.
+fn is_no(error: &Error) -> bool {
+    matches!(error.code.status(), 401 | 403 | 404)
 }
 
 /// When nobody answers, what was open stays open: an outage of the user service is no revocation.
 fn has_ended(principal: &Principal, answer: &Result<Principal>, under: Option<RuleId>, now: DateTime<Utc>) -> bool {
     match answer {
         Ok(newer) => has_lost(principal, newer, under, now),
-        Err(error) => matches!(error.code, Code::InvalidCredential | Code::Forbidden | Code::NotFound),
+        Err(error) => is_no(error),
     }
 }
 
@@ -185,10 +259,12 @@ fn rule_of(principal: &Principal, id: RuleId) -> Option<&Rule> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use roadstead_contracts::Code;
     use roadstead_contracts::identity::{CredentialKind, Reach, Role};
     use roadstead_contracts::ids::{ApiKeyId, SessionId, TypedId as _, UserId};
-    use roadstead_contracts::policy::{ClustersDraft, RuleDraft};
+    use roadstead_contracts::policy::{ClusterFacts, ClustersDraft, RuleDraft};
     use uuid::Uuid;
 
     use super::*;
@@ -241,9 +317,9 @@ mod tests {
         let standing = Standing::default();
         let (given, other) = (rule(1, Effect::Allow, Some(60)), rule(2, Effect::Allow, Some(90)));
         let who = caller(&[&given, &other]);
-        let own = standing.of(&who, None, at(0));
-        let under = standing.of(&who, Some(given.id), at(0));
-        let under_other = standing.of(&who, Some(other.id), at(0));
+        let own = standing.of(&who, None, None, at(0));
+        let under = standing.of(&who, Some(given.id), None, at(0));
+        let under_other = standing.of(&who, Some(other.id), None, at(0));
         assert_eq!(standing.until_next(at(59)), Duration::from_secs(1), "not the usual two");
         standing.end_in_time(at(59));
         assert!(!is_cut(&under));
@@ -274,12 +350,59 @@ mod tests {
         let standing = Standing::default();
         let given = rule(1, Effect::Allow, Some(60));
         let with = caller(&[&given]);
-        let first = standing.of(&with, Some(given.id), at(0));
-        assert!(Arc::ptr_eq(&first.0, &standing.of(&with, Some(given.id), at(1)).0));
+        let first = standing.of(&with, Some(given.id), None, at(0));
+        assert!(Arc::ptr_eq(&first.0, &standing.of(&with, Some(given.id), None, at(1)).0));
         // Given again, with another end: what was opened before ends.
         let again = caller(&[&rule(1, Effect::Allow, Some(120))]);
-        let second = standing.of(&again, Some(given.id), at(2));
+        let second = standing.of(&again, Some(given.id), None, at(2));
         assert!(is_cut(&first) && !is_cut(&second));
+    }
+
+    /// The caller is in good standing; what is asked of an account by this name is answered so.
+    struct Denies(&'static str, Code, AtomicUsize);
+
+    #[async_trait]
+    impl Judges for Denies {
+        fn now(&self) -> DateTime<Utc> {
+            at(0)
+        }
+
+        async fn standing(&self, _: &CredentialProof) -> Result<Principal> {
+            Ok(caller(&[]).principal.as_ref().clone())
+        }
+
+        async fn acting(&self, _: &CredentialProof, somebody: &ActsAs, raise: &Raise) -> Result<()> {
+            assert_eq!(raise.request.kind.as_deref(), Some("pods"));
+            self.2.fetch_add(1, Ordering::Relaxed);
+            if somebody.user == self.0 { Err(self.1.into()) } else { Ok(()) }
+        }
+    }
+
+    fn acting(user: &str) -> (ActsAs, Raise) {
+        let cluster = ClusterFacts::unknown(ClusterId::from_uuid(Uuid::from_u128(9)));
+        let request = RequestKind::of("watch", "pods", Some("shop"));
+        (ActsAs { user: user.to_owned(), roles: [Role::Viewer].into() }, Raise { cluster, request })
+    }
+
+    #[tokio::test]
+    async fn regression_a_denial_of_whom_is_acted_as_cuts() {
+        let (standing, who) = (Standing::default(), caller(&[]));
+        let own = standing.of(&who, None, None, at(0));
+        let as_bob = standing.of(&who, None, Some(acting("bob")), at(0));
+        let as_eve = standing.of(&who, None, Some(acting("eve")), at(0));
+        assert!(Arc::ptr_eq(&as_bob.0, &standing.of(&who, None, Some(acting("bob")), at(1)).0), "asked about once");
+        let all = Denies("nobody", Code::Forbidden, AtomicUsize::new(0));
+        standing.look(&all).await;
+        assert!(!is_cut(&as_bob) && !is_cut(&as_eve) && !is_cut(&own));
+        assert_eq!(all.2.load(Ordering::Relaxed), 2);
+        // When nobody answers, what was open stays open.
+        standing.look(&Denies("bob", Code::Unavailable, AtomicUsize::new(0))).await;
+        assert!(!is_cut(&as_bob));
+        standing.look(&Denies("bob", Code::Forbidden, AtomicUsize::new(0))).await;
+        assert!(is_cut(&as_bob) && !is_cut(&as_eve) && !is_cut(&own));
+        // The key lost its right to act as others.
+        standing.look(&Denies("eve", Code::ImpersonationDenied, AtomicUsize::new(0))).await;
+        assert!(is_cut(&as_eve) && !is_cut(&own));
     }
 
     #[test]

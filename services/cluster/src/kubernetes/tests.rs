@@ -3,7 +3,8 @@
 
 use std::sync::Mutex;
 
-use roadstead_contracts::ids::TypedId as _;
+use roadstead_contracts::identity::{self, CredentialKind, Reach};
+use roadstead_contracts::ids::{TypedId as _, UserId};
 use roadstead_contracts::message::SessionFacts;
 use roadstead_runtime::{SystemClock, Tasks};
 use roadstead_tunnel::transport::pipe;
@@ -18,6 +19,22 @@ use super::*;
 /// What waits longer hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Somebody who is known.
+pub(super) fn ada() -> Arc<Principal> {
+    Arc::new(Principal {
+        user_id: UserId::from_uuid(uuid::Uuid::from_u128(8)),
+        user_seq: 1,
+        username: "ada".to_owned(),
+        email: "ada@example.com".to_owned(),
+        roles: [identity::Role::Operator].into(),
+        reach: Reach::All,
+        credential: CredentialKind::QueuePeer("ada".to_owned()),
+        scope: None,
+        permissions: None,
+        rules: Vec::new(),
+    })
+}
+
 struct Everybody(CancellationToken);
 
 #[async_trait]
@@ -28,10 +45,9 @@ impl Gate for Everybody {
             cluster_id: ClusterId::from_uuid(uuid::Uuid::from_u128(7)),
             assertion: "signed".to_owned(),
             cluster_name: "prod".to_owned(),
-            user_id: UserId::from_uuid(uuid::Uuid::from_u128(8)),
-            user: "ada".to_owned(),
-            actor: Actor::anonymous(),
-            origin: Origin::request(asked.request_id),
+            principal: ada(),
+            source: asked.source,
+            user_agent: None,
             acts_as: asked.acts_as,
             right: Right::new(self.0.clone()),
         })

@@ -1,9 +1,11 @@
 //! What the front door puts into the audit trail: intents before outcomes, refusals, and nothing when it cannot.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use roadstead_bus::{Bus, Router, ServeOptions};
+use roadstead_contracts::Code;
 use roadstead_contracts::audit::{AuditRecord, Ended, Phase};
 use roadstead_contracts::message::{AuditRecorded, RecordAudit};
 use roadstead_contracts::queue;
@@ -11,11 +13,14 @@ use serde_json::json;
 
 use crate::rig::Rig;
 
-/// Stands in for the chain.
-pub async fn serve_trail(bus: &Bus, trail: Arc<Mutex<Vec<AuditRecord>>>) {
+/// Stands in for the chain, which may be away.
+pub async fn serve_trail(bus: &Bus, trail: Arc<Mutex<Vec<AuditRecord>>>, away: Arc<AtomicBool>) {
     let router = Router::new(queue::AUDIT_RECORD).on(move |request: RecordAudit, _| {
-        let trail = Arc::clone(&trail);
+        let (trail, away) = (Arc::clone(&trail), Arc::clone(&away));
         async move {
+            if away.load(Ordering::SeqCst) {
+                return Err(Code::Unavailable.into());
+            }
             trail.lock().unwrap().extend(request.records);
             Ok(AuditRecorded { fresh: 1 })
         }
@@ -85,6 +90,36 @@ async fn what_cannot_be_recorded_is_not_done() {
     assert!(refused.text.contains("audit_unavailable"), "{}", refused.text);
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(rig.get("/api/v1/clusters", Some(&rig.operator.key)).await.text, before, "nothing was done");
+}
+
+/// Row F15: a full spool refuses what changes something, at once and with a time to come back; reads go on, and it heals.
+#[tokio::test(flavor = "multi_thread")]
+async fn f15_a_full_spool_refuses_changes_until_there_is_room() {
+    let rig = Rig::env(&[("ROADSTEAD_AUDIT_SPOOL_LIMIT", "8KiB")]).await;
+    rig.trail_away.store(true, Ordering::SeqCst);
+    let make = async |number: u32| {
+        let body = json!({ "name": format!("spooled-{number}") });
+        rig.send("POST", "/api/v1/clusters", Some(&rig.operator.key), Some(body)).await
+    };
+    let mut made = 0;
+    let refused = loop {
+        let answer = make(made).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        made += 1;
+        assert!(made < 100, "the spool is never full");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    assert!(refused.text.contains("audit_unavailable"), "{}", refused.text);
+    assert!(made > 0 && refused.headers.contains_key("retry-after"));
+    let list = rig.get("/api/v1/clusters?limit=100", Some(&rig.operator.key)).await;
+    assert_eq!(list.status, 200, "reads go on");
+    assert_eq!(list.text.matches("\"spooled-").count(), made as usize, "nothing was done: {}", list.text);
+    // Every outcome of what was announced has found its room; nothing of it was lost.
+    rig.trail_away.store(false, Ordering::SeqCst);
+    assert_eq!(records(&rig, "cluster.create", made as usize * 2).await.len(), made as usize * 2);
+    assert_eq!(make(made).await.status, 201, "it heals");
 }
 
 #[tokio::test(flavor = "multi_thread")]

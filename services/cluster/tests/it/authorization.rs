@@ -84,6 +84,7 @@ fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) ->
         .replace("{rollout}", &rollout)
         .replace("{namespace}", "shop")
         .replace("{kind}", "deployments")
+        .replace("{what}", "pods")
         .replace("{name}", "web")
         .replace("{recording}", "0198c5b0-0000-7000-8000-000000000009")
         .replace("{account}", &rig.viewer.principal.username);
@@ -97,7 +98,7 @@ fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) ->
     };
     let body = match (row.method.as_str(), row.path.as_str()) {
         ("POST", "/api/v1/clusters") => Some(json!({"name": "new"})),
-        ("POST", "/api/v2.0/onboard") => Some(json!({"cluster_name": "new"})),
+        ("POST", "/api/v2.0/onboard" | "/onboard") => Some(json!({"cluster_name": "new"})),
         ("POST", path) if path.ends_with("/onboard-cluster") => {
             Some(json!({"cluster_name": "new", "server_url": "https://10.0.0.1", "token": "t"}))
         }

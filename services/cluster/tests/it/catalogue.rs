@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::rig::{Answer, Rig};
 
 /// Routes with a JSON body of ours. The Kubernetes routes pass theirs on.
-const WITH_BODY: [(&str, &str); 11] = [
+const WITH_BODY: [(&str, &str); 12] = [
     ("POST", "/kubeconfig/onboard-cluster"),
     ("POST", "/api/v2.0/onboard-cluster"),
     ("POST", "/kubeconfig/execute-kubectl-direct/{cluster}"),
@@ -24,6 +24,7 @@ const WITH_BODY: [(&str, &str); 11] = [
     ("PUT", "/api/v1/clusters/{cluster}/connection"),
     ("POST", "/api/v1/join-tokens"),
     ("POST", "/api/v2.0/onboard"),
+    ("POST", "/onboard"),
     ("POST", "/api/v1/clusters/{cluster}/operations"),
     ("POST", "/api/v1/rollouts"),
 ];

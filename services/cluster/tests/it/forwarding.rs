@@ -1,6 +1,9 @@
 //! What the user service answers itself.
 
+use std::time::Instant;
+
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::rig::{Rig, Setup};
 
@@ -61,4 +64,17 @@ async fn the_user_service_away_is_503() {
     assert!(ready.json()["parts"].to_string().contains("token-keys"));
     assert_eq!(rig.get("/healthz", None).await.status, 200);
     assert_eq!(rig.get("/api/v1/health", None).await.json()["status"], "unhealthy");
+}
+
+/// Row F06: what is read from a user service that waits for its database ends with the request's deadline, not the agents'.
+#[tokio::test]
+async fn regression_f06_a_user_service_that_does_not_answer_is_504_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let user_url = Some(format!("http://{}", silent.local_addr().unwrap()));
+    let rig = Rig::with(Setup { user_url, ..Setup::default() }).await;
+    let began = Instant::now();
+    let answer = rig.get("/api/v1/auth/profile", Some(&rig.viewer.key)).await;
+    assert_eq!((answer.status, answer.code().as_str()), (504, "timeout"));
+    assert!((8..15).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+    drop(silent);
 }

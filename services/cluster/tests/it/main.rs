@@ -31,4 +31,5 @@ mod quotas;
 mod rig;
 mod seed_004;
 mod seed_onboarding;
+mod seed_views;
 mod seeds;

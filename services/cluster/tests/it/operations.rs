@@ -157,6 +157,30 @@ async fn what_is_wrong_with_manifests_is_told_at_the_door() {
     assert_eq!((missing.status, missing.detail().as_str()), (404, "Cluster not found"));
 }
 
+/// Rows Y01, Y02: a file's name is a word for its errors and nothing else; parts without end are refused at once.
+#[tokio::test]
+async fn y01_y02_names_of_files_lead_nowhere_and_parts_are_bounded() {
+    let rig = Rig::new().await;
+    rig.world.add_cluster("prod", rig.operator.principal.user_id);
+    let kind = "multipart/form-data; boundary=b0undary";
+    for (name, status) in [("../../etc/passwd", 202), ("..\\..\\boot.ini", 202), ("a\0b.yaml", 202), ("/dev/full", 202)]
+    {
+        let good = send(&rig, "", kind, form(&[(name, MANIFEST)])).await;
+        assert_eq!(good.status, status, "{name:?}: {good:?}");
+        // Told back as it was given, and short.
+        let bad = send(&rig, "", kind, form(&[(name, "kind: [")])).await;
+        assert_eq!((bad.status, bad.code().as_str()), (400, "validation_failed"), "{name:?}: {bad:?}");
+    }
+    let long = send(&rig, "", kind, form(&[("n".repeat(4096).as_str(), "kind: [")])).await;
+    assert_eq!(long.status, 400, "{long:?}");
+    assert!(long.text.len() < 2_048, "a name of 4 KiB is repeated: {}", long.text.len());
+    let began = std::time::Instant::now();
+    let parts = send(&rig, "", kind, form(&vec![("a", "kind: A"); 10_000])).await;
+    assert_eq!((parts.status, parts.detail().as_str()), (400, "Failed to parse multipart form"));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(rig.operations.rows.lock().unwrap().len(), 4);
+}
+
 #[tokio::test]
 async fn one_key_is_one_operation() {
     let rig = Rig::new().await;
@@ -221,6 +245,31 @@ async fn operations_in_the_seeds_shape() {
         let answer = rig.get(&format!("/api/v1/operations/{odd}"), key).await;
         assert_eq!((answer.status, answer.detail().as_str()), (404, "Operation not found"), "{odd}");
     }
+}
+
+/// What has drifted, by any name of the cluster; nobody else's.
+#[tokio::test]
+async fn drift_is_shown() {
+    let rig = Rig::new().await;
+    let cluster = rig.world.add_cluster("prod", rig.operator.principal.user_id);
+    let key = Some(rig.operator.key.as_str());
+    send(&rig, "", "application/yaml", MANIFEST).await;
+    for reference in ["prod", "123", &cluster.id.to_string()] {
+        let drift = rig.get(&format!("/api/v1/clusters/{reference}/drift"), key).await;
+        assert_eq!(drift.status, 200, "{drift:?}");
+        let drift = drift.json();
+        assert_eq!(
+            (&drift["cluster_name"], &drift["drifted"], &drift["remembered"]),
+            (&json!("prod"), &json!(1), &json!(3))
+        );
+        let object = &drift["objects"][0];
+        assert_eq!((&object["key"]["name"], &object["state"]), (&json!("shop"), &json!("changed")));
+        assert_eq!(object["fields"], json!([{ "path": ".data.a", "manager": "kubectl-edit" }]));
+    }
+    assert_eq!(rig.get("/api/v1/clusters/none/drift", key).await.status, 404);
+    let id = rig.operations.last().id;
+    let synced = rig.send("POST", &format!("/api/v1/operations/{id}/retry"), key, Some(json!({ "sync": true }))).await;
+    assert_eq!(synced.status, 202, "{synced:?}");
 }
 
 /// Row R13, and the seed's answer to a cancellation without a body.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_bus::{Bus, Router, ServeOptions};
+use roadstead_contracts::drift::{DriftCounts, DriftState, DriftedField, DriftedObject};
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::Principal;
-use roadstead_contracts::ids::{OperationId, RolloutId};
+use roadstead_contracts::ids::{OperationId, RolloutId, TypedId as _};
 use roadstead_contracts::message::*;
-use roadstead_contracts::operation::{Counts, OperationState, Work};
+use roadstead_contracts::operation::{Counts, ObjectKey, OperationState, Work};
 use roadstead_contracts::{Code, Error, Result, queue};
 use roadstead_relay::BodyStage;
 use roadstead_runtime::Ids;
@@ -250,6 +251,12 @@ pub async fn serve_operations(world: &Arc<Operations>) {
                 let steps = steps.into_iter().filter(|step| step.number > request.after).take(request.limit as usize);
                 Ok(OperationSteps { operation, steps: steps.collect() })
             };
+            GetDrift => |request, world| {
+                let asked = world.asked.lock().unwrap();
+                let known = asked.iter().find(|asked| asked.cluster_id.to_string() == request.cluster);
+                let known = known.ok_or_else(|| Error::not_found("Cluster not found"))?;
+                Ok(drift_of(known))
+            };
             GetRollout => |request, world| world.find_rollout(&request.principal, request.id);
             ListRollouts => |request, world| {
                 let all: Vec<Rollout> = world.rollouts.lock().unwrap().clone();
@@ -288,6 +295,30 @@ pub async fn serve_operations(world: &Arc<Operations>) {
     ];
     for router in routers {
         bus.serve(router, ServeOptions::default()).await.unwrap();
+    }
+}
+
+/// One object that somebody changed.
+fn drift_of(asked: &CreateOperation) -> ClusterDrift {
+    let key = ObjectKey {
+        api_version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+        namespace: Some("default".to_owned()),
+        name: "shop".to_owned(),
+    };
+    let object = DriftedObject {
+        key,
+        state: DriftState::Changed,
+        operation_id: OperationId::from_uuid(asked.cluster_id.uuid()),
+        fields: vec![DriftedField { path: ".data.a".to_owned(), manager: Some("kubectl-edit".to_owned()) }],
+        more_fields: 0,
+    };
+    ClusterDrift {
+        cluster_id: asked.cluster_id,
+        cluster_name: asked.cluster_name.clone(),
+        reported_at: Some(noon()),
+        counts: DriftCounts { remembered: 3, drifted: 1, ..DriftCounts::default() },
+        objects: vec![Drifted { object, since: noon() }],
     }
 }
 

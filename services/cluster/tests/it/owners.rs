@@ -102,6 +102,7 @@ impl World {
             version: Some("0.1.0".to_owned()),
             last_seen_at: Some(noon()),
             created_at: noon(),
+            commands_only: false,
             cluster: Some(cluster.policy_facts()),
         };
         self.agents.lock().unwrap().push((agent, Some(owner)));
@@ -311,6 +312,10 @@ pub async fn serve_onboarding(bus: &Bus, world: &Arc<World>) {
     bus.serve(changes(world), ServeOptions::default()).await.unwrap();
     let namespaces = on!(Router::new(queue::CLUSTER_NAMESPACE), world,
         GetNamespaces => |request, world| world.namespaces(&request).await;
+        AskSeedAgent => |request, world| match *world.agent.lock().unwrap() {
+            AgentMood::Broken => Err(Error::new(Code::AgentError, "Unknown command.")),
+            _ => Ok(serde_json::to_value(&request.view).unwrap()),
+        };
     );
     bus.serve(namespaces, ServeOptions::default()).await.unwrap();
 }
@@ -377,6 +382,7 @@ fn changes(world: &Arc<World>) -> Router {
                 version: None,
                 last_seen_at: None,
                 created_at: noon(),
+                commands_only: true,
             };
             world.agents.lock().unwrap().push((agent.clone(), Some(request.principal.user_id)));
             Ok(agent)

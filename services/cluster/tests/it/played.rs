@@ -20,10 +20,13 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::owners::noon;
 use crate::rig::{Rig, Setup};
 
-/// An agent whose cluster answers by path, whoever asks.
+/// Bytes of an answer without end that are said at once.
+const CHUNK: usize = 64 * 1024;
+
+/// An agent whose cluster answers by path, whoever asks: `null` without end.
 pub struct Played {
     session: Session,
-    /// Heads of the requests that came, with their bodies.
+    /// Heads of the requests that came, with their bodies; `cut` and the path of an answer without end that nobody reads any more.
     pub seen: Arc<Mutex<Vec<String>>>,
     _agent: Session,
 }
@@ -58,9 +61,18 @@ impl Played {
                     let path = target.split('?').next().unwrap_or_default();
                     let missing = json!({"kind": "Status", "reason": "NotFound", "message": "not there"});
                     let (status, answer) = answers.get(path).map_or((404, &missing), |answer| (200, answer));
-                    let answer = answer.to_string();
                     text.push_str(&String::from_utf8_lossy(&body));
                     heard.lock().unwrap().push(text);
+                    if answer.is_null() {
+                        let head = "HTTP/1.1 200 X\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+                        let mut next = head.to_owned();
+                        while stream.write_all(next.as_bytes()).await.is_ok() {
+                            next = format!("{CHUNK:x}\r\n{}\r\n", "x".repeat(CHUNK));
+                        }
+                        heard.lock().unwrap().push(format!("cut {path}"));
+                        return;
+                    }
+                    let answer = answer.to_string();
                     let answer = format!(
                         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
                         answer.len()
@@ -71,6 +83,16 @@ impl Played {
             }
         });
         Arc::new(Self { session, seen, _agent: agent })
+    }
+
+    /// Waits until nobody reads an answer without end any more.
+    pub async fn was_cut(&self, path: &str) {
+        let cut = format!("cut {path}");
+        let began = std::time::Instant::now();
+        while !self.seen.lock().unwrap().contains(&cut) {
+            assert!(began.elapsed() < std::time::Duration::from_secs(20), "{path} is still being read");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -172,6 +172,63 @@ async fn the_proxy_asks_about_each_request() {
 }
 
 #[tokio::test]
+async fn p05_a_namespace_ends_where_it_ends() {
+    let door = Door::new().await;
+    let in_a = |words: &[&str]| vec![door.rule("team-a", Effect::Allow, words, &["team-a"], &[])];
+    let writer = door.person("nan", &[], false, in_a(&["clusters:*", "operations:*", "*:read"]));
+    let reader = door.person("rea", &[], false, in_a(&["*:read"]));
+    for (method, path) in [
+        // Everywhere at once, whatever the query narrows it to.
+        ("GET", "/api/v1/pods"),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Dteam-a"),
+        ("GET", "/api/v1/pods?fieldSelector=metadata.namespace%3Dteam-b"),
+        ("GET", "/api/v1/watch/pods"),
+        ("GET", "/apis/apps/v1/deployments?watch=1"),
+        // Another namespace, alone or behind one's own.
+        ("GET", "/api/v1/namespaces/team-b/pods"),
+        ("GET", "/api/v1/namespaces/team-b"),
+        ("GET", "/api/v1/namespaces/team-b/pods?fieldSelector=metadata.namespace%3Dteam-a"),
+        ("GET", "/api/v1/namespaces/team-ab/pods"),
+        ("POST", "/api/v1/namespaces/team-b/pods/x/exec?command=id"),
+        ("GET", "/api/v1/namespaces/team-b/services/x/proxy/"),
+        // Collections.
+        ("DELETE", "/api/v1/pods"),
+        ("DELETE", "/api/v1/namespaces/team-b/pods"),
+        ("DELETE", "/apis/apps/v1/deployments?labelSelector=a%3Db"),
+        ("DELETE", "/api/v1/namespaces"),
+        // What is in no namespace.
+        ("GET", "/api/v1/nodes"),
+        ("GET", "/api/v1/nodes/n/proxy/run"),
+        ("POST", "/api/v1/nodes/n/proxy/run/team-a/web/main"),
+        ("GET", "/api/v1/nodes/n/proxy/pods?namespace=team-a"),
+        ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
+        ("GET", "/logs/kube-apiserver.log"),
+        ("GET", "/metrics"),
+    ] {
+        assert_eq!(door.told(&writer, method, path).await, "403", "{method} {path}");
+    }
+    // Its own it has, whatever the selector names: the path says where.
+    for (method, path) in [
+        ("GET", "/api/v1/namespaces/team-a/pods?fieldSelector=metadata.namespace%3Dteam-b"),
+        ("DELETE", "/api/v1/namespaces/team-a/pods"),
+    ] {
+        assert!(door.told(&writer, method, path).await.starts_with("raised"), "{method} {path}");
+    }
+    // Who may only read there changes nothing and opens no way in.
+    for (method, path) in [
+        ("DELETE", "/api/v1/namespaces/team-a/pods"),
+        ("DELETE", "/api/v1/namespaces/team-a/pods/x"),
+        ("POST", "/api/v1/namespaces/team-a/pods/x/exec?command=id"),
+        ("GET", "/api/v1/namespaces/team-a/pods/x/exec?command=id"),
+        ("GET", "/api/v1/namespaces/team-a/pods/x/proxy/"),
+        ("POST", "/api/v1/namespaces/team-a/pods/x/eviction"),
+    ] {
+        assert_eq!(door.told(&reader, method, path).await, "403", "{method} {path}");
+    }
+    assert_eq!(door.told(&reader, "GET", "/api/v1/namespaces/team-a/pods").await, "raised viewer");
+}
+
+#[tokio::test]
 async fn a_rule_that_ends_is_noticed_at_once() {
     let door = Door::new().await;
     let rules = vec![door.rule("team-a", Effect::Allow, &["operations:*", "*:read"], &["team-a"], &[])];

@@ -1,6 +1,6 @@
 //! Quotas by class and credential.
 
-use crate::rig::Rig;
+use crate::rig::{NO_REDIS, Rig};
 
 #[tokio::test]
 async fn classes_have_the_sizes_of_the_settings() {
@@ -27,6 +27,18 @@ async fn classes_have_the_sizes_of_the_settings() {
     // A new address or user agent is no new quota.
     let headers = [("x-api-key", rig.operator.key.as_str()), ("x-forwarded-for", "9.9.9.9"), ("user-agent", "new")];
     assert_eq!(rig.send_with("GET", path, &headers, None).await.status, 429);
+}
+
+/// Row F08: without Redis a replica counts by itself, and a key that was taken away stays so.
+#[tokio::test]
+async fn f08_without_redis_quotas_are_counted_all_the_same() {
+    let rig = Rig::env(&[NO_REDIS, ("RATE_LIMIT_REQUESTS_PER_MINUTE", "3")]).await;
+    let path = "/api/v3.0/cluster/agents/connected";
+    for status in [200, 200, 200, 429, 429] {
+        assert_eq!(rig.get(path, Some(&rig.operator.key)).await.status, status);
+    }
+    assert_eq!(rig.get(path, Some(&rig.other.key)).await.status, 200);
+    assert_eq!(rig.get(path, Some("rsk_nonsense")).await.status, 401);
 }
 
 #[tokio::test]

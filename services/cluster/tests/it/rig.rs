@@ -1,7 +1,7 @@
 //! A front door, its fake owners, and a client.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use roadstead_http_kit::{
     Access, Authenticator, Caller, Credential, Front, Limiter, Limits, Listener, NoMetrics, RateClass, RateSettings,
     RequestContext, Routes, ServeOptions,
 };
-use roadstead_kv::MemoryKv;
+use roadstead_kv::{Kv, MemoryKv, RedisKv};
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
 use roadstead_runtime::{Clock as _, Ids, ManualClock, Readiness, Secret, SharedClock, Tasks};
 use roadstead_telemetry::Metrics;
@@ -50,6 +50,8 @@ pub struct Rig {
     pub user_bus: Bus,
     /// What the front door had recorded.
     pub trail: Arc<Mutex<Vec<AuditRecord>>>,
+    /// Whether the user service takes no records.
+    pub trail_away: Arc<AtomicBool>,
     _folder: tempfile::TempDir,
     pub signing: Arc<Mutex<Signing>>,
     pub key_fetches: Arc<AtomicU32>,
@@ -74,6 +76,9 @@ impl Signing {
         Self { signer: Signer::eddsa(key, "roadstead", "roadstead"), shown }
     }
 }
+
+/// For a rig whose Redis is away; all others have one in memory.
+pub const NO_REDIS: (&str, &str) = ("ROADSTEAD_REDIS_URL", "redis://127.0.0.1:1/");
 
 /// How a rig differs from the usual one.
 #[derive(Default)]
@@ -116,7 +121,8 @@ impl Rig {
         let (door_bus, user_bus, onboarding_bus) = (bus("cluster"), bus("user"), bus("onboarding"));
         let folder = tempfile::tempdir().unwrap();
         let trail = Arc::new(Mutex::new(Vec::new()));
-        crate::audit::serve_trail(&user_bus, Arc::clone(&trail)).await;
+        let trail_away = Arc::new(AtomicBool::new(false));
+        crate::audit::serve_trail(&user_bus, Arc::clone(&trail), Arc::clone(&trail_away)).await;
         let world = World::new(ids.clone());
         let operations = Operations::new(ids.clone(), bus("operations"));
         if !setup.without_owners {
@@ -130,13 +136,19 @@ impl Rig {
             user_http(&tasks, &shared, &ids, mesh_key.clone(), Arc::clone(&signing), Arc::clone(&key_fetches));
         let mut env = MapEnv::new([("ROADSTEAD_SERVER_PORT", "0")])
             .with("ROADSTEAD_DATA_DIR", folder.path().display().to_string());
+        let no_redis = setup.env.iter().any(|(name, _)| *name == NO_REDIS.0);
         for (name, value) in setup.env {
             env = env.with(name, value);
         }
         let settings = Settings::load(ServiceRole::Up, None, &env).unwrap();
+        let kv: Arc<dyn Kv> = if no_redis {
+            Arc::new(RedisKv::open(&Secret::new(NO_REDIS.1)).unwrap())
+        } else {
+            Arc::new(MemoryKv::new(shared.clone()))
+        };
         let deps = Deps {
             bus: door_bus,
-            kv: Arc::new(MemoryKv::new(shared.clone())),
+            kv,
             clock: shared,
             ids: ids.clone(),
             tasks: tasks.clone(),
@@ -176,6 +188,7 @@ impl Rig {
             transport,
             user_bus,
             trail,
+            trail_away,
             _folder: folder,
             signing,
             key_fetches,

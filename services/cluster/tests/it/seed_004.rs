@@ -220,7 +220,7 @@ async fn nodes_are_counted_where_clusters_are_there() {
     assert_eq!(send(&rig, "GET", "/api/v2.0/nodes/status/cluster", None).await.status, 422);
 }
 
-/// Peers on the broker are told in the seed's words, when any are listed (seeds-wire §2.4).
+/// Peers on the broker are told in the seed's words, when any are listed.
 #[tokio::test]
 async fn peers_are_told() {
     use roadstead_bus::{Arrival, Shape, Subscription, Transport as _};
@@ -324,6 +324,9 @@ async fn commands_are_carried_out_as_the_caller() {
             "kubectl get pods/../../secrets",
             "kubectl get pods --token=canary",
             "kubectl get pods $(id)",
+            "kubectl get pods a\u{0}b",
+            "kubectl get pods 'open",
+            "/tmp/kubectl get pods",
         ] {
             let refused = run(command).await;
             assert_eq!((refused.status, &refused.json()["success"]), (200, &json!(false)), "{command}");
@@ -338,6 +341,26 @@ async fn commands_are_carried_out_as_the_caller() {
     // The caller's credential stays at the hub.
     let seen = played.seen.lock().unwrap().join("\n").to_lowercase();
     assert!(!seen.contains("bearer") && !seen.contains("authorization"), "{seen}");
+}
+
+/// The cluster has no end to what it says: the hub takes what it takes, and the cluster is told that nobody listens.
+#[tokio::test]
+async fn k07_what_has_no_end_is_refused_and_cut_off() {
+    const PODS: &str = "/api/v1/namespaces/default/pods";
+    const LOG: &str = "/api/v1/namespaces/default/pods/web/log";
+    const ROUTE: &str = "/kubeconfig/execute-kubectl-direct/123";
+    let (rig, played, _folder) = with_cluster([(PODS, json!(null)), (LOG, json!(null))].into()).await;
+    onboarded(&rig).await;
+    for (command, path) in [("kubectl get pods", PODS), ("kubectl logs web", LOG)] {
+        let told = send(&rig, "POST", ROUTE, Some(json!({"command": command}))).await;
+        assert_eq!((told.status, &told.json()["success"]), (200, &json!(false)), "{command}");
+        assert!(told.json()["error"].as_str().unwrap().contains("larger than the hub takes"), "{told:?}");
+        assert!(told.text.len() < 1_024, "{} bytes", told.text.len());
+        played.was_cut(path).await;
+    }
+    // And the next one is answered.
+    let missing = send(&rig, "POST", ROUTE, Some(json!({"command": "kubectl version"}))).await;
+    assert_eq!(missing.json()["error"], "Error from server (NotFound): not there");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! An account is gone: what it owned goes with it, as the seeds have it (seeds-wire §2.4). Clusters are taken out of the hub,
+//! An account is gone: what it owned goes with it, as the seeds have it. Clusters are taken out of the hub,
 //! nothing is done inside them; join tokens and agents without a cluster would otherwise let somebody in for nobody.
 //!
 //! Runs until nothing is left, and may run twice: what is gone already is passed over.

@@ -26,7 +26,7 @@ pub(crate) async fn get_namespaces_here(app: &App, request: GetNamespaces, incom
     ask_here(app, &record, &request.principal, request.assertion, &context_of(incoming)).await
 }
 
-fn context_of(incoming: Incoming) -> CallContext {
+pub(super) fn context_of(incoming: Incoming) -> CallContext {
     CallContext {
         deadline: incoming.deadline.saturating_duration_since(Instant::now()),
         request_id: incoming.request_id,

@@ -2,6 +2,7 @@
 //! path to a cluster, not two.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +12,18 @@ use roadstead_contracts::ids::{AgentId, ClusterId};
 use roadstead_contracts::message::{Cluster, ClusterMode, RightsProfile};
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_runtime::OnFailure;
+use roadstead_runtime::{OnFailure, Tasks};
 use roadstead_tunnel::transport::pipe;
 use roadstead_tunnel::{Options, Role, start};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
 use crate::domain::{AgentKind, ClusterRef, cut_text};
-use crate::limits::KEYS_RETRY;
+use crate::hosting::folder;
+use crate::limits::{HOST_FINISH, HOST_LEAVE, KEYS_RETRY};
 use crate::session::{Arrival, attach};
 use crate::store::{NewAgent, NewCluster};
 
-/// Folder below the hub's own in which hosted agents remember operations, one folder each.
-const HOSTED: &str = "hosted-agents";
 /// Wait before a hosted agent that ended comes back.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -34,7 +34,7 @@ pub(crate) async fn host(app: &Arc<App>, name: ClusterName, kubeconfig: &Path, o
     })?;
     let cluster = cluster_named(app, name, owner).await?;
     let agent = agent_of(app, cluster.id, owner).await?;
-    let core = core.with_ledger(app.settings.data_dir.join(HOSTED).join(cluster.id.to_string()));
+    let core = core.with_ledger(folder(&app.settings.data_dir, cluster.id));
     let (app, core, cluster_id) = (Arc::clone(app), Arc::new(core), cluster.id);
     app.tasks.clone().run("hosted-agent", OnFailure::Restart, move || {
         serve_hosted(Arc::clone(&app), Arc::clone(&core), agent, cluster_id, CancellationToken::new())
@@ -83,13 +83,38 @@ async fn agent_of(app: &App, cluster: ClusterId, owner: &Principal) -> Result<Ag
     Ok(app.store.create_agent(&new, &app.own_change()).await?.id)
 }
 
-/// Sessions of a hosted agent, one after the other, until it is stopped, the process stops or the agent is revoked.
+/// The tasks of one hosted agent: they end with it, whatever else the process does.
+#[derive(Default)]
+struct Own(Tasks);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+/// Sessions of a hosted agent, one after the other, until it is stopped, the process stops or the agent is revoked. When it
+/// returns nothing of it is at work any more.
 pub(crate) async fn serve_hosted(
     app: Arc<App>,
     core: Arc<Core>,
     agent: AgentId,
     cluster: ClusterId,
     stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let own = Own::default();
+    let served = sessions(&app, &core, (agent, cluster), &stop, &own.0).await;
+    let grace = if app.tasks.stopping().is_cancelled() && !stop.is_cancelled() { HOST_FINISH } else { HOST_LEAVE };
+    own.0.finish(grace).await;
+    served
+}
+
+async fn sessions(
+    app: &Arc<App>,
+    core: &Arc<Core>,
+    (agent, cluster): (AgentId, ClusterId),
+    stop: &CancellationToken,
+    own: &Tasks,
 ) -> anyhow::Result<()> {
     let stopping = app.tasks.stopping();
     while !stopping.is_cancelled() && !stop.is_cancelled() {
@@ -105,19 +130,28 @@ pub(crate) async fn serve_hosted(
             }
             Err(fault) => {
                 tracing::debug!("a hosted agent waits for the database: {fault}");
-                pause(&app, &stop).await;
+                pause(app, stop).await;
                 continue;
             }
         };
+        let attending = Arc::clone(core);
+        tokio::task::spawn_blocking(move || attending.attend(epoch)).await?;
         let (hub, end) = pipe();
-        attach(&app, Arrival { agent, cluster, epoch }, hub);
-        let (session, incoming) = start(end, Role::Agent, Options::default(), &app.tasks);
+        attach(app, Arrival { agent, cluster, epoch }, hub);
+        let (session, incoming) = start(end, Role::Agent, Options::default(), own);
         let root = keys.root.clone();
-        let serving = Arc::clone(&core).serve(session.clone(), incoming, root, cluster.to_string(), &app.tasks);
-        let served = stop.run_until_cancelled(serving).await;
+        let serving = Arc::clone(core).serve(session.clone(), incoming, root, cluster.to_string(), own);
+        let mut serving = pin!(stop.run_until_cancelled(serving));
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = stopping.cancelled() => {
+                own.stop();
+                serving.await
+            }
+        };
         session.close("let go");
         tracing::info!("the session of the hosted agent {agent} ended: {served:?}");
-        pause(&app, &stop).await;
+        pause(app, stop).await;
     }
     Ok(())
 }

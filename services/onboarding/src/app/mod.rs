@@ -1,6 +1,7 @@
 //! What the service does: one verb a file. [`App`] is what every verb has at hand.
 
 mod ask_agent;
+mod ask_seed_agent;
 mod check_join_token;
 mod connect_cluster;
 mod count_clusters;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 
 use roadstead_bus::{Bus, Incoming};
 use roadstead_contracts::identity::{Action, Principal};
-use roadstead_contracts::ids::{MessageId, ReplicaId, TypedId as _};
+use roadstead_contracts::ids::{ReplicaId, TypedId as _};
 use roadstead_contracts::message::{Cluster, Page};
 use roadstead_contracts::policy::{ClusterFacts, Effect, Rule};
 use roadstead_contracts::{Code, Error, Result};
@@ -49,6 +50,7 @@ use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::Outcome;
 
 pub(crate) use ask_agent::{Asker, Question};
+pub(crate) use ask_seed_agent::{ask_seed_agent, ask_seed_agent_here};
 pub(crate) use check_join_token::check_join_token;
 pub(crate) use connect_cluster::{connect_cluster, reconnect_cluster};
 pub(crate) use count_clusters::count_clusters;
@@ -112,13 +114,12 @@ pub(crate) struct App {
 impl App {
     /// A change on behalf of a message.
     pub(crate) fn change(&self, incoming: &Incoming) -> Change {
-        let message = roadstead_contracts::ids::parse_hyphenated(&incoming.message_id).ok();
-        Change { message: message.map(MessageId::from_uuid), at: self.clock.now(), ids: self.ids.clone() }
+        Change::asked_by(&incoming.message_id, &self.clock, &self.ids)
     }
 
     /// A change of the service's own accord.
     pub(crate) fn own_change(&self) -> Change {
-        Change { message: None, at: self.clock.now(), ids: self.ids.clone() }
+        Change::own(&self.clock, &self.ids)
     }
 
     /// Counts an agent that knocked.

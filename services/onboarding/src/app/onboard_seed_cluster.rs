@@ -1,5 +1,5 @@
 //! Seed 001: an agent of the seeds registers its cluster. Asked again after a restart, it gets the same cluster: the
-//! predecessors answered 400 and their agents gave up (seeds-wire §2.7).
+//! predecessors answered 400 and their agents gave up.
 
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{ClusterMode, OnboardSeedCluster, SeedCluster};

@@ -82,7 +82,8 @@ fn open_on(held: &Held, head: &StreamHead, class: Class) -> Result<Stream> {
         return Err(busy());
     }
     let head = serde_json::to_vec(head).map_err(|_| Error::of(Code::Internal))?;
-    session.open(Bytes::from(head), class).map_err(|fault| match fault {
+    // Whatever it is for begins with a request.
+    session.open_to_use(Bytes::from(head), class).map_err(|fault| match fault {
         roadstead_tunnel::Error::Closed(_) | roadstead_tunnel::Error::Exhausted => Error::of(Code::AgentOffline),
         roadstead_tunnel::Error::TooManyStreams => busy(),
         _ => Error::of(Code::Internal),

@@ -4,17 +4,20 @@ mod events;
 mod peers;
 mod record;
 
-use std::future::Future;
 use std::sync::Arc;
 
-use roadstead_bus::{Bus, Incoming, Lookups, Router, ServeOptions};
+use async_trait::async_trait;
+use roadstead_bus::{Bus, Changes, Incoming, Lookups, Remembers, Router, ServeOptions};
 use roadstead_contracts::Result;
+use roadstead_contracts::ids::MessageId;
 use roadstead_contracts::message::{
-    CheckJoinToken, CountClusters, CreateCluster, CreateJoinToken, DeleteCluster, FindReplica, GenerateAgentId,
-    GetCluster, GetNamespaces, GetSeedCluster, ListAgents, ListClusters, ListJoinTokens, ListSeedClusters, LocateAgent,
-    OnboardSeedCluster, Request, ResolveAgent, RevokeAgent, RevokeJoinToken, UpdateCluster,
+    AskSeedAgent, CheckJoinToken, CountClusters, CreateCluster, CreateJoinToken, DeleteCluster, FindReplica,
+    GenerateAgentId, GetCluster, GetNamespaces, GetSeedCluster, ListAgents, ListClusters, ListJoinTokens,
+    ListSeedClusters, LocateAgent, OnboardSeedCluster, Request, ResolveAgent, RevokeAgent, RevokeJoinToken,
+    UpdateCluster,
 };
 use roadstead_contracts::queue::{CLUSTER_NAMESPACE, CLUSTER_REGISTRY, CLUSTER_REGISTRY_CHANGE};
+use serde_json::Value;
 
 use crate::app::{self, App};
 use crate::store::Change;
@@ -39,71 +42,65 @@ pub(crate) async fn serve(app: &Arc<App>) -> Result<(), roadstead_bus::Error> {
         .on(|app, request: ListSeedClusters| async move { app::list_seed_clusters(&app, request).await })
         .on(|app, request: GetSeedCluster| async move { app::get_seed_cluster(&app, request).await })
         .on(|app, request: CountClusters| async move { app::count_clusters(&app, request).await });
-    let changes = Changes { app: Arc::clone(app), router: Router::new(CLUSTER_REGISTRY_CHANGE) }
-        .on(|app, request: CreateCluster, change| async move { app::create_cluster(&app, request, change).await })
-        .on(|app, request: UpdateCluster, change| async move { app::update_cluster(&app, request, change).await })
-        .on(|app, request: DeleteCluster, change| async move { app::delete_cluster(&app, request, change).await })
-        .on(|app, request: CreateJoinToken, change| async move { app::create_join_token(&app, request, change).await })
-        .on(|app, request: RevokeJoinToken, change| async move { app::revoke_join_token(&app, request, change).await })
-        .on(|app, request: RevokeAgent, change| async move { app::revoke_agent(&app, request, change).await })
-        .on(|app, request: GenerateAgentId, change| async move { app::generate_agent_id(&app, request, change).await })
-        .on(|app, request: OnboardSeedCluster, change| async move {
-            app::onboard_seed_cluster(&app, request, change).await
-        });
-    let (shared, own) = (Arc::clone(app), Arc::clone(app));
-    let namespaces = Router::new(CLUSTER_NAMESPACE)
-        .on(move |request: GetNamespaces, incoming| {
-            let app = Arc::clone(&shared);
-            async move { app::get_namespaces(&app, request, incoming).await }
-        })
-        .peers(peers::handler(app));
-    let replica = Router::replica().on(move |request: GetNamespaces, incoming| {
-        let app = Arc::clone(&own);
-        async move { app::get_namespaces_here(&app, request, incoming).await }
-    });
+    let changes = Changes::new(CLUSTER_REGISTRY_CHANGE, app)
+        .on(|app, request: CreateCluster, incoming| recorded(app, request, incoming, app::create_cluster))
+        .on(|app, request: UpdateCluster, incoming| recorded(app, request, incoming, app::update_cluster))
+        .on(|app, request: DeleteCluster, incoming| recorded(app, request, incoming, app::delete_cluster))
+        .on(|app, request: CreateJoinToken, incoming| recorded(app, request, incoming, app::create_join_token))
+        .on(|app, request: RevokeJoinToken, incoming| recorded(app, request, incoming, app::revoke_join_token))
+        .on(|app, request: RevokeAgent, incoming| recorded(app, request, incoming, app::revoke_agent))
+        .on(|app, request: GenerateAgentId, incoming| recorded(app, request, incoming, app::generate_agent_id))
+        .on(|app, request: OnboardSeedCluster, incoming| recorded(app, request, incoming, app::onboard_seed_cluster));
+    let agents = |router: Router, here: bool| {
+        let (lister, asker) = (Arc::clone(app), Arc::clone(app));
+        router
+            .on(move |request: GetNamespaces, incoming| {
+                let app = Arc::clone(&lister);
+                async move {
+                    if here {
+                        app::get_namespaces_here(&app, request, incoming).await
+                    } else {
+                        app::get_namespaces(&app, request, incoming).await
+                    }
+                }
+            })
+            .on(move |request: AskSeedAgent, incoming| {
+                let app = Arc::clone(&asker);
+                async move {
+                    if here {
+                        app::ask_seed_agent_here(&app, request, incoming).await
+                    } else {
+                        app::ask_seed_agent(&app, request, incoming).await
+                    }
+                }
+            })
+    };
+    let namespaces = agents(Router::new(CLUSTER_NAMESPACE), false).peers(peers::handler(app));
+    let replica = agents(Router::replica(), true);
     let bus: &Bus = &app.bus;
     bus.serve(lookups.into_router(), ServeOptions::default()).await?;
-    bus.serve(changes.router, ServeOptions::default()).await?;
+    bus.serve(changes.into_router(), ServeOptions::default()).await?;
     bus.serve(namespaces, ServeOptions { concurrency: NAMESPACES_AT_ONCE }).await?;
     bus.serve(replica, ServeOptions { concurrency: NAMESPACES_AT_ONCE }).await?;
     events::subscribe(app).await
 }
 
-struct Changes {
-    app: Arc<App>,
-    router: Router,
+#[async_trait]
+impl Remembers for App {
+    async fn reply_of(&self, message: MessageId) -> Result<Option<Value>> {
+        Ok(self.store.reply_of(message).await?)
+    }
 }
 
-impl Changes {
-    /// A message that is delivered again finds the answer of the first time.
-    fn on<R, H, F>(self, handler: H) -> Self
-    where
-        R: Request,
-        H: Fn(Arc<App>, R, Change) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<R::Reply>> + Send + 'static,
-    {
-        let app = Arc::clone(&self.app);
-        let handler = Arc::new(handler);
-        let router = self.router.on(move |request: R, incoming: Incoming| {
-            let (app, handler) = (Arc::clone(&app), Arc::clone(&handler));
-            async move {
-                let change = app.change(&incoming);
-                if let (true, Some(message)) = (incoming.redelivered, change.message)
-                    && let Some(reply) = app.store.reply_of(message).await?
-                    && let Ok(reply) = serde_json::from_value(reply)
-                {
-                    return Ok(reply);
-                }
-                let deed = record::deed(&request, &incoming);
-                let (trail, work) = (app.trail.clone(), handler(app, request, change));
-                // The front door has announced what it asks for, with the client's address.
-                if incoming.service == FRONT_DOOR {
-                    trail.after(deed, work).await
-                } else {
-                    trail.around(deed, work).await
-                }
-            }
-        });
-        Self { router, ..self }
-    }
+/// A change with its records in the audit trail, before and after.
+async fn recorded<R: Request>(
+    app: Arc<App>,
+    request: R,
+    incoming: Incoming,
+    verb: impl AsyncFnOnce(&App, R, Change) -> Result<R::Reply>,
+) -> Result<R::Reply> {
+    let deed = record::deed(&request, &incoming);
+    let work = verb(&app, request, app.change(&incoming));
+    // The front door has announced what it asks for, with the client's address.
+    if incoming.service == FRONT_DOOR { app.trail.after(deed, work).await } else { app.trail.around(deed, work).await }
 }

@@ -1,11 +1,11 @@
-//! Peers of the seeds on `cluster_namespace_requests`: the body of seed 001 in, its answer out (seeds-wire §2.3).
+//! Peers of the seeds on `cluster_namespace_requests`: the body of seed 001 in, its answer out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roadstead_bus::{CallContext, PeerHandler, PeerReply, PeerRequest, reason};
 use roadstead_contracts::agent::{GET_NAMESPACES, NamespaceList};
-use roadstead_contracts::message::{IdentifyPeer, Namespaces};
+use roadstead_contracts::message::{IdentifyPeer, Namespaces, Raise};
 use roadstead_contracts::seed::kubesage::{AgentNamespace, AgentNamespaces, NamespaceRequest, NamespaceResult};
 use roadstead_contracts::{Code, Error, Result};
 
@@ -60,11 +60,21 @@ async fn ask(app: &App, account: &str, request: &NamespaceRequest) -> Result<(St
         Error::new(Code::NotFound, format!("Agent {} is not connected and connection failed", cut(&request.agent_id)))
     };
     let record = app::agent_by_id(app, &request.agent_id).await.map_err(|_| offline())?;
-    let identify = IdentifyPeer { account: account.to_owned(), cluster_id: record.agent.cluster_id };
+    let identify = IdentifyPeer { account: account.to_owned(), cluster_id: record.agent.cluster_id, raise: None };
     let context = CallContext::new(ASK_USER, request.request_id.clone());
-    let identity = app.bus.call(&identify, &context).await?;
-    if !record.visible_to(&identity.principal, app.clock.now()) {
+    let mut identity = app.bus.call(&identify, &context).await?;
+    let now = app.clock.now();
+    if !record.visible_to(&identity.principal, now) {
         return Err(offline());
+    }
+    // What only a rule gives is signed by the rule: the account's own roles give nothing there.
+    let facts = record.agent.cluster.clone();
+    let raise = facts.and_then(|cluster| {
+        let request = roadstead_policy::lists_namespaces_by(&identity.principal, &cluster, now)?;
+        Some(Raise { cluster, request })
+    });
+    if raise.is_some() {
+        identity = app.bus.call(&IdentifyPeer { raise, ..identify }, &context).await?;
     }
     let context = CallContext::new(app.settings.agents.request_timeout, request.request_id.clone());
     let asked = app::ask_namespaces(app, &record, identity.principal, identity.assertion, &context).await;

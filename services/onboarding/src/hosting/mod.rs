@@ -3,8 +3,12 @@
 //!
 //! Two guards against two hosts: a replica that could not renew in time stops by itself before the lease ends, and of two
 //! sessions the one with the higher epoch counts, as for any agent.
+//!
+//! Operations are remembered where they are done ([`folders`]). Another host has a ledger of its own: changes that may be
+//! repeated begin anew there, the others end as interrupted. [`Core::attend`] tells it apart from a restart in one place.
 
 mod credentials;
+mod folders;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,10 +21,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, serve_hosted};
-use crate::limits::{HOST_AGAIN, HOST_LEASE, HOST_LOOK, HOST_STOP_BEFORE, HOST_TAKE};
+use crate::limits::{HOST_AGAIN, HOST_LEASE, HOST_LOOK, HOST_STOP_BEFORE, HOST_SWEEP, HOST_TAKE};
 use crate::store::Leased;
 
 pub(crate) use credentials::{seal_connection, unseal_connection};
+pub(crate) use folders::folder;
 
 /// An agent that this replica hosts.
 struct Running {
@@ -36,6 +41,7 @@ pub(crate) async fn keep_hosting(app: Arc<App>) {
     let mut running: HashMap<ClusterId, Running> = HashMap::new();
     let mut failed: HashMap<ClusterId, (i64, Instant)> = HashMap::new();
     let mut renewed = Instant::now();
+    let mut swept: Option<Instant> = None;
     while !stopping.is_cancelled() {
         let asked = Instant::now();
         let now = app.clock.now();
@@ -44,14 +50,21 @@ pub(crate) async fn keep_hosting(app: Arc<App>) {
         match timeout(HOST_STOP_BEFORE, app.store.lease_connections(app.replica, now, until, HOST_TAKE)).await {
             Ok(Ok(leased)) => {
                 renewed = asked;
-                reconcile(&app, &leased, &mut running, &mut failed).await;
+                let some_ended = reconcile(&app, &leased, &mut running, &mut failed).await;
+                if some_ended || swept.is_none_or(|at| at.elapsed() >= HOST_SWEEP) {
+                    swept = Some(Instant::now());
+                    // Apart: leases are renewed however many folders there are.
+                    let in_use = running.keys().copied().collect();
+                    app.tasks.spawn("hosted-folders", folders::remove_left(Arc::clone(&app), in_use));
+                }
             }
             Ok(Err(fault)) => tracing::debug!("leases of clusters were not renewed: {fault}"),
             Err(_) => tracing::debug!("leases of clusters were not renewed in time"),
         }
-        if renewed.elapsed() + HOST_STOP_BEFORE >= HOST_LEASE && !running.is_empty() {
-            tracing::warn!("{} hosted clusters are let go: their leases could not be renewed", running.len());
-            for (_, hosted) in running.drain() {
+        let held = running.values().filter(|hosted| !hosted.stop.is_cancelled()).count();
+        if renewed.elapsed() + HOST_STOP_BEFORE >= HOST_LEASE && held > 0 {
+            tracing::warn!("{held} hosted clusters are let go: their leases could not be renewed");
+            for hosted in running.values() {
                 hosted.stop.cancel();
             }
         }
@@ -70,19 +83,23 @@ pub(crate) async fn keep_hosting(app: Arc<App>) {
     }
 }
 
+/// Hosts what is leased and nothing else. Says whether any that were hosted have ended.
 async fn reconcile(
     app: &Arc<App>,
     leased: &[Leased],
     running: &mut HashMap<ClusterId, Running>,
     failed: &mut HashMap<ClusterId, (i64, Instant)>,
-) {
+) -> bool {
+    let before = running.len();
     running.retain(|cluster, hosted| {
         let stays = leased.iter().any(|lease| lease.cluster == *cluster && lease.revision == hosted.revision);
         if !stays {
             hosted.stop.cancel();
         }
-        stays && !hosted.done.is_cancelled()
+        // Until it has ended its operations are its own: two agents must not write one ledger.
+        !hosted.done.is_cancelled()
     });
+    let some_ended = running.len() < before;
     failed.retain(|cluster, _| leased.iter().any(|lease| lease.cluster == *cluster));
     for lease in leased {
         let waits = failed
@@ -102,6 +119,7 @@ async fn reconcile(
             }
         }
     }
+    some_ended
 }
 
 async fn begin(app: &Arc<App>, lease: Leased) -> anyhow::Result<Running> {
@@ -109,14 +127,21 @@ async fn begin(app: &Arc<App>, lease: Leased) -> anyhow::Result<Running> {
     let connection = unseal_connection(&app.sealer, lease.cluster, &kept.sealed)?;
     let cluster = Cluster::connect(&connection, kept.limits, app.outgoing.clone())?;
     let core = Core::connected(cluster).with_rights(kept.rights.profile, kept.rights.namespaces);
+    let ledger = folder(&app.settings.data_dir, lease.cluster);
+    let core = tokio::task::spawn_blocking(move || core.with_ledger(ledger)).await?;
     let stop = CancellationToken::new();
     let done = CancellationToken::new();
     let (hosting, stopped, ended) = (Arc::clone(app), stop.clone(), done.clone().drop_guard());
+    let (again, was_stopped) = (Arc::clone(app), stop.clone());
     app.tasks.spawn("hosted-cluster", async move {
         if let Err(fault) = serve_hosted(hosting, Arc::new(core), kept.agent, lease.cluster, stopped).await {
             tracing::warn!(cluster_id = %lease.cluster, "a hosted agent ended: {fault:#}");
         }
         drop(ended);
+        // Whoever waits for its end to begin anew looks at once. One that ended by itself is not begun again in a hurry.
+        if was_stopped.is_cancelled() {
+            again.hosting.notify_one();
+        }
     });
     tracing::info!(cluster_id = %lease.cluster, "this replica hosts the agent of cluster {}", lease.cluster);
     Ok(Running { revision: kept.revision, stop, done })

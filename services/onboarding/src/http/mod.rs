@@ -17,6 +17,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use roadstead_contracts::Code;
 use roadstead_contracts::agent::{CONNECT_PATH, ENROL_PATH};
+use roadstead_http_kit::figures::{Figures, Served};
+use roadstead_http_kit::probes::{Probes, RenderMetrics, Version};
 use roadstead_http_kit::tls::Certificate;
 use roadstead_runtime::{Readiness, Tasks};
 use roadstead_tunnel::door::{self, Reply};
@@ -52,6 +54,26 @@ impl Door {
         Arc::new(Self { app, readiness, admission, replay: Replay::new() })
     }
 
+    /// Serves the listener for figures.
+    pub(crate) fn serve_figures(&self, figures: Figures) -> io::Result<()> {
+        let (app, metrics) = (&self.app, self.app.metrics.clone());
+        // Nobody shows a credential there: no figure that names a cluster.
+        let render: RenderMetrics = Arc::new(move || metrics.render_public());
+        let served = Served {
+            name: "onboarding-metrics",
+            ids: app.ids.clone(),
+            clock: Arc::clone(&app.clock),
+            probes: Probes {
+                version: Version::of(crate::NAME),
+                readiness: self.readiness.clone(),
+                metrics: Some(render),
+            },
+            head_time: app.settings.server.read_timeout,
+            grace: app.settings.server.shutdown_grace,
+        };
+        figures.serve(served, &app.tasks)
+    }
+
     async fn answer<IO>(self: Arc<Self>, request: Request<Bytes>, _peer: SocketAddr) -> Reply<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,7 +91,7 @@ impl Door {
             }
             (&Method::GET, "/readyz") => Ok(Outcome::Answer(probes::ready(&self.readiness))),
             (&Method::GET, "/version") => Ok(Outcome::Answer(probes::version())),
-            (&Method::GET, "/metrics") if self.app.settings.metrics.enabled => {
+            (&Method::GET, "/metrics") if self.app.settings.metrics.at_doors() => {
                 Ok(Outcome::Answer(probes::metrics(&self.app.metrics)))
             }
             (_, path) if is_known(path) => Err(Code::MethodNotAllowed.into()),

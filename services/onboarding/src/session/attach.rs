@@ -17,6 +17,7 @@ use roadstead_tunnel::session::{Driver, Incoming, prepare};
 use roadstead_tunnel::transport::Transport;
 use roadstead_tunnel::{Event, Options, Role, Session};
 
+use super::drift::take_drift;
 use super::{Held, Link};
 use crate::app::App;
 use crate::domain::cut_facts;
@@ -96,12 +97,13 @@ impl Drop for SessionTask {
     }
 }
 
-fn take_event(app: &App, held: &Held, event: Event) {
+fn take_event(app: &Arc<App>, held: &Arc<Held>, event: Event) {
     match event {
         // No version of the agent opens streams to the hub: dropping it refuses it.
         Event::Stream { .. } => app.count_dropped("agent_stream"),
         Event::Notice(bytes) => match serde_json::from_slice::<Notice>(&bytes) {
             Ok(Notice::Heartbeat { facts }) => beat(app, held, cut_facts(facts)),
+            Ok(Notice::Drift(part)) => take_drift(app, held, part),
             // Notices that a newer agent may send are not an offence; their number is bounded by the tunnel.
             Ok(_) | Err(_) => app.count_dropped("agent_notice"),
         },

@@ -3,6 +3,7 @@
 
 mod asked;
 mod attach;
+mod drift;
 mod keys;
 mod presence;
 mod registry;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::limits::{
-    BATCH_ROWS, BATCH_WAIT, CONNECT_WAIT, PRESENCE_QUEUE, PRESENCE_RETRY, REPLICA_LIFE, TURNED_AWAY_SECONDS,
+    BATCH_ROWS, BATCH_WAIT, BEAT_WAIT, CONNECT_WAIT, PRESENCE_QUEUE, PRESENCE_RETRY, REPLICA_LIFE, TURNED_AWAY_SECONDS,
 };
 use crate::store::{Batch, Beat, Change, Store};
 
@@ -112,6 +112,11 @@ impl Collected {
         self.disconnects.len() + self.connects.len() + self.beats.len()
     }
 
+    /// Whether nobody waits for it.
+    fn is_patient(&self) -> bool {
+        self.connects.is_empty() && self.disconnects.is_empty() && !self.beats.is_empty()
+    }
+
     fn add(&mut self, change: Wanted) {
         match change {
             Wanted::Connect { agent, .. } if self.connects.contains_key(&agent) => self.later.push_back(change),
@@ -145,10 +150,15 @@ pub(crate) async fn write_presence(
         for change in std::mem::take(&mut kept.later) {
             kept.add(change);
         }
-        let until = Instant::now() + BATCH_WAIT;
+        let mut until = Instant::now() + if kept.is_patient() { BEAT_WAIT } else { BATCH_WAIT };
         while kept.rows() < BATCH_ROWS {
             match timeout_at(until, queue.0.recv()).await {
-                Ok(Some(change)) => kept.add(change),
+                Ok(Some(change)) => {
+                    if !matches!(change, Wanted::Beat(_)) {
+                        until = until.min(Instant::now() + BATCH_WAIT);
+                    }
+                    kept.add(change);
+                }
                 Ok(None) | Err(_) => break,
             }
         }
@@ -174,7 +184,7 @@ async fn write(
     let Collected { disconnects, mut connects, beats, .. } = collected;
     let batch =
         Batch { disconnects, connects: connects.keys().copied().collect(), beats: beats.into_values().collect() };
-    let change = Change { message: None, at: presence.clock.now(), ids: ids.clone() };
+    let change = Change::own(&presence.clock, ids);
     // Two replicas that write the same agents in another order may be told to try again; once is enough.
     let mut written = store.apply(&batch, replica, &change).await;
     if matches!(written, Err(roadstead_store::Error::Unavailable(_))) {

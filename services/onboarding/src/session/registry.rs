@@ -15,6 +15,7 @@ use roadstead_tunnel::Session;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use super::drift::Inbox;
 use super::{Asked, SeedLink};
 use crate::limits::AGENT_IN_FLIGHT;
 
@@ -45,6 +46,8 @@ pub(crate) struct Held {
     pub(super) stored_at: AtomicI64,
     /// Hash of the facts that were last stored.
     pub(super) stored_facts: AtomicU64,
+    /// What it says has drifted, on its way.
+    pub(super) drift: Inbox,
 }
 
 impl Held {
@@ -58,6 +61,7 @@ impl Held {
             leaving: AtomicBool::new(false),
             stored_at: AtomicI64::new(0),
             stored_facts: AtomicU64::new(0),
+            drift: Inbox::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! An agent of the seeds: JSON texts, one request and one reply each, correlated by `request_id` (seeds-wire §2.5).
+//! An agent of the seeds: JSON texts, one request and one reply each, correlated by `request_id`.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::receipts::finish;
 use super::rows::{ClusterRow, all, in_view, mode_from, mode_word, select_clusters, total, unreadable};
-use super::tokens::INSERT_TOKEN;
+use super::tokens::{INSERT_TOKEN, insert_token};
 use super::{Change, ClusterPatch, ClusterStore, NewCluster, NewToken};
 use crate::domain::{ClusterRecord, ClusterRef, View, profile_word, status_of};
 use crate::limits::RULED_CLUSTERS_MAX;
@@ -122,20 +122,7 @@ roadstead_store::for_pools! {
             let mut tx = self.begin_write().await?;
             insert_cluster!(tx, new, change);
             if let Some(new) = token {
-                sqlx::query(INSERT_TOKEN)
-                    .bind(new.token.id.uuid())
-                    .bind(&new.token.digest)
-                    .bind(new.cluster_id.map(TypedId::uuid))
-                    .bind(new.owner_id.uuid())
-                    .bind(new.owner_seq)
-                    .bind(Json(&new.token.labels))
-                    .bind(profile_word(new.token.profile))
-                    .bind(i64::from(new.token.uses))
-                    .bind(new.expires_at)
-                    .bind(change.at)
-                    .bind(Json(&new.token.namespaces))
-                    .execute(&mut *tx)
-                    .await?;
+                insert_token!(tx, new, change);
             }
             let row: ClusterRow = sqlx::query_as(FIND_ID).bind(change.at).bind(new.id.uuid()).fetch_one(&mut *tx).await?;
             let record = ClusterRecord::try_from(row)?;

@@ -19,37 +19,19 @@ mod tests;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use roadstead_contracts::event::{Event, Fact};
-use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, MessageId, RecordingId, ReplicaId, UserId};
+use roadstead_contracts::ids::{AgentId, ClusterId, JoinTokenId, RecordingId, ReplicaId, UserId};
 use roadstead_contracts::message::{
     Cluster, ClusterCount, ClusterMode, ConnectionLimits, NewJoinToken, RightsProfile, SeedClusterDetails,
 };
 use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_contracts::policy::ClusterFacts;
-use roadstead_runtime::Ids;
 use roadstead_store::{Receipts, Result, Window};
 
 use crate::domain::{AgentKind, AgentRecord, ClusterRecord, ClusterRef, TokenRecord, View, Whereabouts};
 
 pub(crate) use enrol::{EnrolOutcome, Enrolment};
 pub(crate) use presence::{Batch, Beat};
-
-/// A change: when, on whose message, and where its events get their ids.
-#[derive(Debug, Clone)]
-pub(crate) struct Change {
-    /// The message that asked, so that a second delivery finds the first one's answer.
-    pub message: Option<MessageId>,
-    /// Now.
-    pub at: DateTime<Utc>,
-    /// Source of ids.
-    pub ids: Ids,
-}
-
-impl Change {
-    fn event(&self, fact: Fact) -> Event {
-        Event { id: self.ids.next(), at: self.at, fact }
-    }
-}
+pub(crate) use roadstead_store::Change;
 
 /// A cluster to make.
 #[derive(Debug, Clone)]

@@ -146,6 +146,7 @@ impl TryFrom<AgentRow> for AgentRecord {
             labels: row.cluster_labels.map(|Json(labels)| labels),
             owner,
         });
+        let kind = AgentKind::parse(&row.kind).ok_or_else(|| unreadable("kind", &row.kind))?;
         Ok(Self {
             agent: Agent {
                 agent_id: id.to_string(),
@@ -157,10 +158,11 @@ impl TryFrom<AgentRow> for AgentRecord {
                 version: row.version,
                 last_seen_at: row.last_seen_at,
                 created_at: row.created_at,
+                commands_only: kind == AgentKind::Seed,
                 cluster,
             },
             id,
-            kind: AgentKind::parse(&row.kind).ok_or_else(|| unreadable("kind", &row.kind))?,
+            kind,
             owner_id: row.owner_id.map(UserId::from_uuid),
             replica: row.replica.filter(|_| !revoked).map(ReplicaId::from_uuid),
             public_key: row.public_key,

@@ -32,6 +32,28 @@ const COUNT_SQLITE: &str =
     concat!("SELECT count(*) FROM join_tokens t WHERE ", in_view!(sqlite, "t.owner_id", "t.cluster_id"));
 const REVOKE: &str = "UPDATE join_tokens SET revoked_at = COALESCE(revoked_at, $2) WHERE id = $1";
 
+/// Writes a [`NewToken`]'s row. A macro, because the two databases' drivers have no query type in common.
+macro_rules! insert_token {
+    ($tx:expr, $new:expr, $change:expr) => {
+        sqlx::query(INSERT_TOKEN)
+            .bind($new.token.id.uuid())
+            .bind(&$new.token.digest)
+            .bind($new.cluster_id.map(TypedId::uuid))
+            .bind($new.owner_id.uuid())
+            .bind($new.owner_seq)
+            .bind(Json(&$new.token.labels))
+            .bind(profile_word($new.token.profile))
+            .bind(i64::from($new.token.uses))
+            .bind($new.expires_at)
+            .bind($change.at)
+            .bind(Json(&$new.token.namespaces))
+            .execute(&mut *$tx)
+            .await?
+    };
+}
+
+pub(super) use insert_token;
+
 roadstead_store::for_pools! {
     impl TokenStore for [PgPool, SqlitePool] {
         async fn list_tokens(&self, view: &View, window: Window) -> Result<(Vec<(i64, TokenRecord)>, u64)> {
@@ -63,20 +85,7 @@ roadstead_store::for_pools! {
 
         async fn create_token(&self, new: &NewToken, change: &Change) -> Result<TokenRecord> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_TOKEN)
-                .bind(new.token.id.uuid())
-                .bind(&new.token.digest)
-                .bind(new.cluster_id.map(TypedId::uuid))
-                .bind(new.owner_id.uuid())
-                .bind(new.owner_seq)
-                .bind(Json(&new.token.labels))
-                .bind(profile_word(new.token.profile))
-                .bind(i64::from(new.token.uses))
-                .bind(new.expires_at)
-                .bind(change.at)
-                .bind(Json(&new.token.namespaces))
-                .execute(&mut *tx)
-                .await?;
+            insert_token!(tx, new, change);
             let row: TokenRow = sqlx::query_as(FIND).bind(new.token.id.uuid()).fetch_one(&mut *tx).await?;
             let record = TokenRecord::try_from(row)?;
             finish(&mut tx, change, &record.token, Vec::new()).await?;

@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::agent::{Joined, assertion, dial, enrol, try_dial};
-use crate::rig::Rig;
+use crate::rig::{NO_REDIS, Rig};
 use crate::wire::{Answer, get, send, upgrade};
 
 async fn knock(rig: &Rig, lines: &str) -> Answer {
@@ -61,6 +61,18 @@ async fn an_assertion_is_good_once() {
     let line = bearer(&assertion(&joined, 0));
     assert_eq!(knock(&rig, &line).await.status, 101);
     assert_eq!(knock(&rig, &line).await.status, 401);
+}
+
+/// Row F08: without Redis a replica remembers by itself what was shown to it.
+#[tokio::test]
+async fn f08_without_redis_an_assertion_is_good_once() {
+    let rig = Rig::with(&[NO_REDIS], 1).await;
+    let (token, _) = rig.cluster(&rig.alice, "prod").await;
+    let joined = enrol(rig.address(), &token, None).await;
+    let line = bearer(&assertion(&joined, 0));
+    assert_eq!(knock(&rig, &line).await.status, 101);
+    assert_eq!(knock(&rig, &line).await.status, 401);
+    assert_eq!(knock(&rig, &bearer(&assertion(&joined, 0))).await.status, 101, "a new one");
 }
 
 #[tokio::test]

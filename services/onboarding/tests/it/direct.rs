@@ -176,7 +176,42 @@ async fn one_replica_hosts_and_another_takes_over() {
     rig.replicas[holder].tasks.cut();
     rig.moved.advance(7);
     eventually("the other one took over", || async { sessions()[1 - holder] == 1 }).await;
+    let cluster = until_connected(&rig, "far").await;
+    // Its ledger knows that it does not know everything.
+    let file = format!("hosted-agents/{}/sessions", cluster.id);
+    let sessions: Value =
+        serde_json::from_slice(&std::fs::read(rig.replicas[1 - holder].data.join(file)).unwrap()).unwrap();
+    assert!(sessions["away_until"].is_string(), "{sessions}");
+}
+
+/// Without a folder of its own the agent refuses every operation, and the hub asks again until the deadline.
+#[tokio::test]
+async fn regression_hosted_agents_remember_operations_until_their_cluster_is_gone() {
+    let rig = Rig::new().await;
+    let api = Api::start(None).await;
+    let cluster = hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
     until_connected(&rig, "far").await;
+    let place = rig.replicas[0].data.join("hosted-agents").join(cluster.id.to_string());
+    let epoch = || {
+        let text = std::fs::read_to_string(place.join("sessions")).unwrap_or_default();
+        let sessions: Value = serde_json::from_str(&text).unwrap_or_default();
+        assert!(sessions["away_until"].is_null(), "nobody else hosted it: {sessions}");
+        sessions["epoch"].as_i64()
+    };
+    assert_eq!(epoch(), Some(1));
+    // The same folder with other credentials: one after the other.
+    let connection = NewConnection { source: api.source("token-2"), limits: ConnectionLimits::default() };
+    let request = ReconnectCluster { principal: rig.alice.clone(), cluster: "far".to_owned(), connection };
+    hand(&rig, &request).await.unwrap();
+    eventually("the next session has begun", || async { epoch() == Some(2) }).await;
+    // What nobody knows goes as well, what is no folder of a cluster stays.
+    let other = rig.replicas[0].data.join("hosted-agents");
+    let unknown = other.join("0198c5b0-0000-7000-8000-00000000000f");
+    std::fs::create_dir(&unknown).unwrap();
+    std::fs::create_dir(other.join("mine")).unwrap();
+    rig.call(DeleteCluster { principal: rig.alice.clone(), cluster: "far".to_owned() }).await.unwrap();
+    eventually("its folder is removed", || async { !place.exists() && !unknown.exists() }).await;
+    assert!(other.join("mine").exists());
 }
 
 #[tokio::test]
@@ -272,7 +307,7 @@ async fn a_profile_is_chosen_and_its_roles_are_bound() {
     assert!(wide.saw("/clusterrolebindings/roadstead-admin"));
 }
 
-/// What a removed account owned goes with it; what is others' stays (seeds-wire §2.4).
+/// What a removed account owned goes with it; what is others' stays.
 #[tokio::test]
 async fn a_removed_account_leaves_nothing_behind() {
     let rig = Rig::new().await;

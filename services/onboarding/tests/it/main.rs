@@ -14,6 +14,7 @@ mod agent;
 mod catalogue;
 mod connect;
 mod direct;
+mod drift;
 mod enrolment;
 mod policy;
 mod recordings;

@@ -22,7 +22,7 @@ use roadstead_contracts::message::{
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::queue::{CLUSTER_AUTH, IDENTITY};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_kv::MemoryKv;
+use roadstead_kv::{Kv, MemoryKv, RedisKv};
 use roadstead_onboarding::{Deps, Service, build};
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
 use roadstead_runtime::{Clock, Ids, Readiness, Secret, SharedClock, SystemClock, Tasks};
@@ -50,6 +50,8 @@ pub struct Replica {
     pub service: Service,
     pub tasks: Tasks,
     pub readiness: Readiness,
+    /// Its own folder.
+    pub data: std::path::PathBuf,
 }
 
 impl Replica {
@@ -78,7 +80,12 @@ pub struct Rig {
     pub admin: Principal,
     pub alice_key: String,
     folder: tempfile::TempDir,
+    /// The replicas' own folders.
+    data: tempfile::TempDir,
 }
+
+/// For a rig whose Redis is away; all others have one in memory.
+pub const NO_REDIS: (&str, &str) = ("ROADSTEAD_REDIS_URL", "redis://127.0.0.1:1/");
 
 pub fn settings(pairs: &[(&str, &str)]) -> Settings {
     let mut env = MapEnv::new([
@@ -148,6 +155,7 @@ impl Rig {
             admin,
             alice_key,
             folder,
+            data: tempfile::tempdir().unwrap(),
         };
         rig.root = rig.pretend_user_service().await;
         let mut built = Vec::new();
@@ -168,19 +176,26 @@ impl Rig {
     pub async fn build(&self) -> Replica {
         let tasks = Tasks::new();
         let readiness = Readiness::new();
+        let data = self.data.path().join(self.ids.next::<ApiKeyId>().to_string());
+        // The settings of a mesh always name one.
+        let named = self.settings.redis.url.as_ref().filter(|url| url.expose() == NO_REDIS.1);
+        let kv: Arc<dyn Kv> = match named {
+            Some(away) => Arc::new(RedisKv::open(away).unwrap()),
+            None => Arc::new(MemoryKv::new(Arc::clone(&self.clock))),
+        };
         let deps = Deps {
             bus: bus(&self.broker, &self.mesh_key, roadstead_onboarding::NAME, &self.ids, &self.clock, &tasks),
             database: self.opened.clone(),
-            kv: Arc::new(MemoryKv::new(Arc::clone(&self.clock))),
+            kv,
             clock: Arc::clone(&self.clock),
             ids: self.ids.clone(),
             tasks: tasks.clone(),
             metrics: Metrics::new(),
             readiness: readiness.clone(),
             mesh_key: self.mesh_key.clone(),
-            settings: Arc::new(self.settings.clone()),
+            settings: Arc::new(Settings { data_dir: data.clone(), ..self.settings.clone() }),
         };
-        Replica { service: build(deps).await.unwrap(), tasks, readiness }
+        Replica { service: build(deps).await.unwrap(), tasks, readiness, data }
     }
 
     async fn ready(&self, index: usize) {

@@ -7,9 +7,10 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use roadstead_bus::{Destination, Message, Transport as _};
 use roadstead_contracts::Code;
+use roadstead_contracts::identity::{Principal, Reach, Role};
 use roadstead_contracts::message::{
-    Agent, AgentTarget, GenerateAgentId, GetNamespaces, ListAgents, ListSeedClusters, OnboardSeedCluster, PageRequest,
-    SeedCluster, SeedClusterDetails,
+    Agent, AgentTarget, AskSeedAgent, GenerateAgentId, GetNamespaces, ListAgents, ListSeedClusters, OnboardSeedCluster,
+    PageRequest, SeedCluster, SeedClusterDetails, SeedView,
 };
 use roadstead_contracts::names::ClusterName;
 use serde_json::{Value, json};
@@ -112,6 +113,48 @@ async fn an_agent_of_the_seeds_answers() {
     .await;
     drop(serving.await.unwrap());
     eventually("it is gone", || async { rig.call(agents()).await.unwrap().items.is_empty() }).await;
+}
+
+/// What it sees beside its namespaces, asked by its own commands; it asks its cluster as itself, so the hub decides.
+#[tokio::test]
+async fn an_agent_of_the_seeds_is_asked_what_it_sees() {
+    let rig = Rig::new().await;
+    let (id, made) = onboarded(&rig, "old-cluster").await;
+    let mut socket = dial(rig.address(), "/ws", "agent_id", &id, &rig.alice_key).await.unwrap();
+    assert_eq!(hello(&mut socket).await["status"], "connected");
+    let serving = tokio::spawn(async move {
+        let request = text(&mut socket).await;
+        assert_eq!(request["request"]["message"], "get-pods");
+        assert_eq!(request["request"]["namespace"], "shop");
+        assert!(request["request"].get("token").is_none() && request.to_string().find("assertion").is_none());
+        let result = json!({"namespace": "shop", "pods": [{"name": "web-1"}], "count": 1});
+        let reply = json!({"request_id": request["request_id"], "result": result.to_string()});
+        socket.send(Text::text(reply.to_string())).await.unwrap();
+        let request = text(&mut socket).await;
+        let reply = json!({"request_id": request["request_id"], "result": "Unknown command."});
+        socket.send(Text::text(reply.to_string())).await.unwrap();
+        socket
+    });
+    let ask = |principal: &Principal, view: SeedView| AskSeedAgent {
+        principal: principal.clone(),
+        target: AgentTarget::Agent(id.clone()),
+        view,
+    };
+    let pods = || SeedView::GetPods { namespace: "shop".to_owned() };
+    let connected = || ListAgents { principal: rig.alice.clone(), page: PageRequest::default(), connected_only: true };
+    eventually("it is here", || async { !rig.call(connected()).await.unwrap().items.is_empty() }).await;
+    assert!(rig.call(connected()).await.unwrap().items[0].commands_only);
+    let answer = rig.call(ask(&rig.alice, pods())).await.unwrap();
+    assert_eq!(answer["pods"][0]["name"], "web-1");
+    let fault = rig.call(ask(&rig.alice, SeedView::GetNodes {})).await.unwrap_err();
+    assert_eq!((fault.code, fault.detail.as_ref()), (Code::AgentError, "Unknown command."));
+    drop(serving.await.unwrap());
+    // Of others' agents nothing, and a viewer sees nothing of what is in no namespace.
+    assert_eq!(rig.code(ask(&rig.bob, pods())).await, Code::NotFound);
+    let granted = Reach::Granted([made.cluster.id].into());
+    let viewer = Principal { roles: [Role::Viewer].into(), reach: granted, ..rig.bob.clone() };
+    assert_eq!(rig.code(ask(&viewer, SeedView::GetNodes {})).await, Code::Forbidden);
+    assert_eq!(rig.code(ask(&viewer, SeedView::GetClusterResources {})).await, Code::Forbidden);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Asks for an honest stop: what has not begun is cancelled at once, what runs is asked to stop between two objects.
 
+use chrono::DateTime;
 use roadstead_contracts::audit::Resource;
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{CancelOperation, Cancellation, Operation};
@@ -48,7 +49,7 @@ pub(crate) async fn cancel_operation(
                         answer = Ok(Cancellation::Cancelled);
                     } else {
                         // Whoever carries it is told; if nobody does, somebody looks at it now.
-                        record.next_try_at = change.at;
+                        record.next_try_at = DateTime::UNIX_EPOCH;
                     }
                     effects.reply = serde_json::to_value((answer.as_ref().ok(), &record.doc.shown)).ok();
                 }

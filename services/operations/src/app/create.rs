@@ -1,6 +1,6 @@
 //! Makes an operation. It waits in the queue from the commit on.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::{Actor, Resource};
 use roadstead_contracts::identity::{Action, Principal};
@@ -222,7 +222,9 @@ impl App {
             output: 0,
             intent: None,
         };
-        Ok(Record { doc, lease: Lease::default(), next_try_at: change.at, sealed_webhook, settle_at: None })
+        // At once, whatever the clocks of replicas say.
+        let next_try_at = DateTime::UNIX_EPOCH;
+        Ok(Record { doc, lease: Lease::default(), next_try_at, sealed_webhook, settle_at: None })
     }
 
     /// Stores a checked draft and has it dispatched.

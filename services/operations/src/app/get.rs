@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::{Action, Principal};
+use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::message::{GetOperation, GetRollout, Operation, Rollout};
+use roadstead_contracts::operation::OperationState;
 use roadstead_contracts::{Error, Result};
 
 use super::permit::permits;
@@ -13,7 +15,22 @@ pub(crate) async fn get_operation(app: &App, request: GetOperation) -> Result<Op
     require_somewhere(app, &request.principal, Action::OperationsRead)?;
     let record = app.visible(&request.principal, request.id).await?;
     require_of(app, &request.principal, Action::OperationsRead, &record)?;
-    Ok(record.doc.shown)
+    let mut shown = record.doc.shown;
+    if shown.state == OperationState::Queued && shown.reason.is_empty() {
+        shown.reason = waits_for(app, &request.principal, shown.id).await?;
+    }
+    Ok(shown)
+}
+
+/// Why an operation does not begin although its cluster is there. One that the caller may not read is not named.
+async fn waits_for(app: &App, principal: &Principal, id: OperationId) -> Result<String> {
+    let Some(first) = app.store.waited_for(id, i64::from(app.options.per_namespace)).await? else {
+        return Ok(String::new());
+    };
+    let may_read = first.visible_to(principal, app.clock.now())
+        && require_of(app, principal, Action::OperationsRead, &first).is_ok();
+    let named = if may_read { first.doc.shown.id.to_string() } else { "another".to_owned() };
+    Ok(format!("waits for operation {named}, which goes before it"))
 }
 
 pub(crate) async fn get_rollout(app: &App, request: GetRollout) -> Result<Rollout> {

@@ -9,8 +9,10 @@ mod create_rollout;
 mod delete;
 mod expire;
 mod get;
+mod get_drift;
 mod list;
 mod permit;
+mod report_drift;
 mod retry;
 mod stage_body;
 mod steps;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use roadstead_bus::{Bus, CallContext, Incoming};
 use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome, Resource};
 use roadstead_contracts::identity::Principal;
-use roadstead_contracts::ids::{MessageId, OperationId, TypedId as _};
+use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::message::{Cluster, GetCluster};
 use roadstead_contracts::{Error, Result};
 use roadstead_relay::AgentStreams;
@@ -42,8 +44,10 @@ pub(crate) use create_rollout::create_rollout;
 pub(crate) use delete::delete_operation;
 pub(crate) use expire::sweep;
 pub(crate) use get::{get_operation, get_rollout};
+pub(crate) use get_drift::get_drift;
 pub(crate) use list::{list_operations, list_rollouts};
 pub(crate) use permit::{require_of, require_somewhere};
+pub(crate) use report_drift::report_drift;
 pub(crate) use retry::retry_operation;
 pub(crate) use stage_body::{load_body, stage_body};
 pub(crate) use steps::list_steps;
@@ -88,13 +92,12 @@ pub(crate) struct App {
 impl App {
     /// A change on behalf of a message.
     pub(crate) fn change(&self, incoming: &Incoming) -> Change {
-        let message = roadstead_contracts::ids::parse_hyphenated(&incoming.message_id).ok();
-        Change { message: message.map(MessageId::from_uuid), at: self.clock.now(), ids: self.ids.clone() }
+        Change::asked_by(&incoming.message_id, &self.clock, &self.ids)
     }
 
     /// A change of the service's own accord.
     pub(crate) fn own_change(&self) -> Change {
-        Change { message: None, at: self.clock.now(), ids: self.ids.clone() }
+        Change::own(&self.clock, &self.ids)
     }
 
     /// Says that something was committed: events and records leave, work is looked for.

@@ -49,7 +49,8 @@ pub(super) fn permits(
     for change in changes {
         // Reading about a change is reading, whatever the change was.
         let verb = if action == Action::OperationsRead { "get" } else { &change.verb };
-        let object = Object { verb, kind: change.kind.as_deref().unwrap_or(EVERYTHING), place: place(change) };
+        let kind = change.kind.as_deref().unwrap_or(EVERYTHING);
+        let object = Object { verb, kind, also: change.also.as_deref(), place: place(change) };
         last = roadstead_policy::decide(principal, &Asked::object(action, cluster, object), now);
         if !last.allowed {
             return last;

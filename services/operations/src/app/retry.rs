@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{Operation, RetryOperation};
-use roadstead_contracts::operation::{ObjectOutcome, OperationState};
+use roadstead_contracts::operation::{ObjectOutcome, OperationState, Work};
 use roadstead_contracts::{Code, Error, Result};
 
 use super::{App, Draft, require_of};
@@ -23,15 +23,28 @@ pub(crate) async fn retry_operation(
     if !shown.state.is_terminal() {
         return Err(Error::new(Code::Conflict, "the operation has not ended"));
     }
-    if shown.state == OperationState::Succeeded && !request.all {
+    if shown.state == OperationState::Succeeded && !request.all && !request.sync {
         return Err(Error::new(Code::Conflict, "nothing of the operation failed"));
     }
     let objects = app.store.objects(request.id, shown.epoch).await?;
-    let only = if request.all { record.doc.only.clone() } else { left(&record, &objects) };
-    let draft = Draft { only, ..again(&record, request.id) };
+    let only = if request.all || request.sync { record.doc.only.clone() } else { left(&record, &objects) };
+    let mut draft = Draft { only, ..again(&record, request.id) };
+    if request.sync {
+        draft.work = sync(&draft.work)?;
+    }
     let sha256 = record.doc.body.as_ref().map(|body| body.sha256.clone());
     let draft = app.checked(draft, &request.principal, sha256.as_deref(), request_id).await?;
     app.make(draft, &request.principal, None, change, request_id).await
+}
+
+/// The work that corrects what differs from what another one applied.
+fn sync(work: &Work) -> Result<Work> {
+    match work {
+        Work::Apply { namespace, dry_run: false, .. } | Work::Sync { namespace, .. } => {
+            Ok(Work::Sync { namespace: namespace.clone(), correct: true })
+        }
+        _ => Err(Error::new(Code::Conflict, "the operation applied no manifests that could be compared")),
+    }
 }
 
 /// The same once more.

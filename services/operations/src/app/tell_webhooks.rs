@@ -15,6 +15,9 @@ use super::App;
 use crate::limits::{DESCRIPTION_MAX, POLL, STORE_RETRY, WEBHOOK_BASE, WEBHOOK_CAP, WEBHOOK_CLAIM, WEBHOOK_TRIES};
 use crate::store::DueWebhook;
 
+/// Between two tries: all together they are to be about a day.
+const PAUSES: Backoff = Backoff { base: WEBHOOK_BASE, cap: WEBHOOK_CAP };
+
 /// Refuses an address when the operation is made, as far as it can be told without dialling.
 pub(super) fn check(webhooks: &Webhooks, url: &str) -> Result<()> {
     if url.len() > DESCRIPTION_MAX {
@@ -68,10 +71,32 @@ async fn tell_one(app: &App, webhook: &DueWebhook) -> Result<()> {
     app.metrics.webhooks.get_or_create(&Outcome { outcome: told.outcome() }).inc();
     let Some(why) = told.again() else { return Ok(app.store.webhook_told(webhook.id).await?) };
     let attempt = u32::try_from(webhook.attempts).unwrap_or(u32::MAX);
-    let pause = Backoff { base: WEBHOOK_BASE, cap: WEBHOOK_CAP }.delay(attempt, &app.ids);
+    let pause = PAUSES.steady(attempt, &app.ids);
     if webhook.attempts + 1 >= WEBHOOK_TRIES {
         tracing::warn!(operation_id = %webhook.operation, "a webhook is given up: {why}");
     }
     let next_at = app.clock.now() + TimeDelta::from_std(pause).unwrap_or_default();
     Ok(app.store.webhook_failed(webhook.id, next_at).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use roadstead_runtime::{Ids, SystemClock};
+
+    use super::*;
+
+    #[test]
+    fn regression_a_receiver_may_be_away_for_a_night() {
+        let tries = u32::try_from(WEBHOOK_TRIES).unwrap();
+        for seed in 0..64 {
+            let ids = Ids::seeded(SystemClock::shared(), seed);
+            let all: Duration = (0..tries - 1).map(|attempt| PAUSES.steady(attempt, &ids)).sum();
+            let hours = all.as_secs() / 3_600;
+            assert!((17..30).contains(&hours), "{hours} h");
+            let (first, last) = (PAUSES.steady(0, &ids), PAUSES.steady(u32::MAX, &ids));
+            assert!(first < Duration::from_secs(13) && last < Duration::from_secs(4 * 3_600));
+        }
+    }
 }

@@ -102,7 +102,7 @@ fn answer(result: impl Serialize) -> PeerReply {
 }
 
 async fn principal(app: &App, account: &str, request_id: &str) -> Result<Principal> {
-    let identify = IdentifyPeer { account: account.to_owned(), cluster_id: None };
+    let identify = IdentifyPeer { account: account.to_owned(), cluster_id: None, raise: None };
     Ok(app.bus.call(&identify, &CallContext::new(ASK, request_id)).await?.principal)
 }
 

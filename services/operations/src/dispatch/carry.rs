@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::TimeDelta;
 use roadstead_auth::identity::operation_digest;
 use roadstead_bus::CallContext;
+use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::message::{SignOperation, SignedOperation, StepKind};
 use roadstead_contracts::operation::{OperationState, RunOperation};
 use roadstead_contracts::{Code, Error, Result};
@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use super::agent;
 use super::faults::Killed;
+use super::find::wake;
 use super::running::Handle;
 use super::settle;
 use crate::app::{App, conclude, load_body};
@@ -68,17 +69,22 @@ pub(super) struct Carrier<'a> {
 /// Carries an operation that this process has just leased.
 pub(super) async fn carry(app: &Arc<App>, record: Record) {
     let (id, token, cluster) = (record.doc.shown.id, record.lease.token, record.doc.shown.cluster_id);
-    let Some(handle) = app.running.begin(id, token) else { return };
+    let Some(handle) = app.running.begin(id, token, cluster) else {
+        // Its carrier here was told to stop; the lease must not stand for it until it runs out.
+        return lay_aside(app, id, token, SOON_RETRY).await;
+    };
     let mut carrier = Carrier { app, record, handle };
     let exit = carrier.run().await;
-    app.running.end(id);
+    app.running.leave(id, token);
     match exit {
         Err(Killed) | Ok(Exit::Lost) => {}
         Ok(Exit::Rest(pause)) => {
-            let until = app.clock.now() + TimeDelta::from_std(pause).unwrap_or_default();
-            // When this fails the lease runs out.
-            if let Err(fault) = app.store.rest(id, token, until).await {
-                tracing::warn!(operation_id = %id, "an operation was not laid aside: {fault}");
+            lay_aside(app, id, token, pause).await;
+            // Its return fell between the last look for it and here, where nothing was laid aside yet that it could wake.
+            if carrier.handle.has_returned()
+                && let Err(fault) = wake(app, cluster).await
+            {
+                tracing::warn!(cluster_id = %cluster, "a queue was not woken: {fault}");
             }
         }
         Ok(Exit::Ended) => {
@@ -88,6 +94,14 @@ pub(super) async fn carry(app: &Arc<App>, record: Record) {
             // Where a test lets the process die there is nothing left to do.
             let _ = app.faults.pass("settled");
         }
+    }
+    app.running.end(id, token);
+}
+
+/// Gives a lease back. When this fails it runs out.
+async fn lay_aside(app: &App, id: OperationId, token: i64, pause: Duration) {
+    if let Err(fault) = app.store.rest(id, token, app.clock.now(), pause).await {
+        tracing::warn!(operation_id = %id, "an operation was not laid aside: {fault}");
     }
 }
 
@@ -123,6 +137,7 @@ impl Carrier<'_> {
                     }
                     tokio::select! {
                         () = self.handle.stop.cancelled() => return Ok(Exit::Lost),
+                        () = self.handle.returned.notified() => {}
                         () = sleep(backoff.delay(tries, &self.app.ids)) => {}
                     }
                 }
@@ -220,6 +235,7 @@ impl Carrier<'_> {
             order,
             stored: record.doc.stored,
             begun: record.doc.accepted,
+            sent: record.state() != OperationState::Queued,
         };
         Ok((run, body, assertion))
     }
@@ -302,7 +318,6 @@ impl Carrier<'_> {
         let pause = if away { AWAY_RETRY } else { SOON_RETRY };
         let change = app.own_change();
         let token = self.record.lease.token;
-        let until = change.at + TimeDelta::from_std(pause).unwrap_or_default();
         let shown = &self.record.doc.shown;
         let (id, cluster) = (shown.id, shown.cluster_id);
         let stored = app
@@ -326,7 +341,7 @@ impl Carrier<'_> {
             tracing::warn!(operation_id = %id, "a reason was not stored: {fault}");
         }
         app.committed();
-        if away && let Err(fault) = app.store.park(cluster, until).await {
+        if away && let Err(fault) = app.store.park(cluster, change.at, pause).await {
             tracing::warn!(cluster_id = %cluster, "a queue was not laid aside: {fault}");
         }
         Exit::Rest(pause)

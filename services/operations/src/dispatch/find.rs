@@ -18,7 +18,7 @@ use crate::store::Claim;
 
 /// Claims and carries until the process stops.
 pub(crate) async fn find(app: Arc<App>) {
-    let places = Arc::new(Semaphore::new(usize::from(app.options.at_once)));
+    let places = Arc::new(Semaphore::new(app.options.at_once as usize));
     let stopping = app.tasks.stopping();
     let mut tidy_at = Instant::now();
     loop {
@@ -90,9 +90,20 @@ async fn slow(app: &Arc<App>) {
             app.metrics.operations_active.get_or_create(&label).set(count);
         }
     }
+    if let Ok(drifted) = app.store.count_drifted().await {
+        app.metrics.drifted_objects.clear();
+        for (cluster, count) in drifted {
+            let label = roadstead_telemetry::metrics::labels::ClusterOnly { cluster_id: cluster.to_string() };
+            app.metrics.drifted_objects.get_or_create(&label).set(count);
+        }
+    }
 }
 
-/// An agent's return wakes what waits for it; a cancellation asked for at another replica reaches whoever carries it.
+/// Name of the queue on which removed clusters wait for one of the replicas.
+const CLUSTERS: &str = "clusters";
+
+/// An agent's return wakes what waits for it; a cancellation asked for at another replica reaches whoever carries it: what is
+/// missed of that is found by the slow look. That a cluster is gone is told once, so it waits for one of the replicas.
 pub(crate) async fn listen(app: &Arc<App>) -> roadstead_bus::Result<()> {
     let heard = Arc::clone(app);
     let patterns = ["agent.connected", "operation.updated"];
@@ -117,10 +128,32 @@ pub(crate) async fn listen(app: &Arc<App>) -> roadstead_bus::Result<()> {
                 Ok(())
             }
         })
+        .await?;
+    let owner = Arc::clone(app);
+    app.bus
+        .subscribe(Subscriber::Shared(CLUSTERS), &["cluster.deleted"], move |event: Event| {
+            let app = Arc::clone(&owner);
+            async move {
+                match event.fact {
+                    Fact::ClusterDeleted { cluster_id } => {
+                        Ok(app.store.forget_drift(cluster_id, app.clock.now()).await?)
+                    }
+                    _ => Ok(()),
+                }
+            }
+        })
         .await
 }
 
+/// Work of a cluster need not wait any longer.
 async fn agent_returned(app: &App, cluster: ClusterId) -> Result<()> {
+    // Before the queue is woken: a carrier that is just laying its operation aside wakes it again.
+    app.running.returned(cluster);
+    wake(app, cluster).await
+}
+
+/// Has what waits for a cluster's agent looked at now.
+pub(super) async fn wake(app: &App, cluster: ClusterId) -> Result<()> {
     if app.store.wake(cluster, app.clock.now()).await? {
         app.work.notify_one();
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use roadstead_contracts::message::StepKind;
-use roadstead_contracts::operation::{Counts, ObjectOutcome, ObjectResult, RunEvent};
+use roadstead_contracts::operation::{ObjectResult, RunEvent};
 use roadstead_contracts::{Error, Result};
 
 use crate::app::{App, before_row, conclude};
@@ -161,7 +161,7 @@ impl Batch<'_> {
         });
         record.doc.stored += 1;
         record.doc.shown.undoable |= object.undoable;
-        count(&mut record.doc.shown.counts, object.outcome);
+        record.doc.shown.counts.add(object.outcome);
         self.step(StepKind::Object {
             position: object.position,
             source: cut(&object.source, 512),
@@ -178,19 +178,6 @@ fn short(error: Error) -> Error {
         return error;
     }
     Error { detail: cut(&error.detail, STEP_TEXT_MAX).into(), ..error }
-}
-
-fn count(counts: &mut Counts, outcome: ObjectOutcome) {
-    let place = match outcome {
-        ObjectOutcome::Created => &mut counts.created,
-        ObjectOutcome::Configured => &mut counts.configured,
-        ObjectOutcome::Unchanged => &mut counts.unchanged,
-        ObjectOutcome::Deleted | ObjectOutcome::Absent => &mut counts.deleted,
-        ObjectOutcome::Drifted => &mut counts.drifted,
-        ObjectOutcome::Failed => &mut counts.failed,
-        ObjectOutcome::Skipped => &mut counts.skipped,
-    };
-    *place = place.saturating_add(1);
 }
 
 /// Seals the earlier states of a batch, before the row is locked.
@@ -216,7 +203,7 @@ fn seal_all(app: &App, record: &Record, events: &[RunEvent]) -> Result<Vec<(u32,
 
 #[cfg(test)]
 mod tests {
-    use roadstead_contracts::operation::{Ending, ObjectKey, OperationState, RunEnding};
+    use roadstead_contracts::operation::{Counts, Ending, ObjectKey, OperationState, RunEnding};
     use serde_json::json;
 
     use super::*;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::operation::{ObjectKey, Restore, Work};
 use roadstead_manifest::{is_cluster_wide, keys, parse};
-use roadstead_policy::kubernetes::{EVERYTHING, kind_of_object};
+use roadstead_policy::kubernetes::{EVERYTHING, kind_of_object, other_kind_of_object};
 
 use crate::limits::CHANGES_MAX;
 
@@ -36,8 +36,9 @@ pub(crate) fn changes_of(work: &Work, body: &[u8]) -> Vec<RequestKind> {
         Work::Sync { namespace, correct: false } => applied(body, namespace.as_deref(), &["get"]),
         Work::Scale { object, .. } => {
             let changes = of_object(object, &["patch"]).into_iter();
+            let scale = |kind: Option<String>| kind.map(|kind| format!("{kind}/scale"));
             let scaled =
-                changes.map(|change| RequestKind { kind: change.kind.map(|kind| format!("{kind}/scale")), ..change });
+                changes.map(|change| RequestKind { kind: scale(change.kind), also: scale(change.also), ..change });
             Some(scaled.collect())
         }
         Work::Restart { object, .. } | Work::Rollback { object, .. } => Some(of_object(object, &["patch"])),
@@ -70,7 +71,7 @@ fn restored(body: &[u8]) -> Option<BTreeSet<RequestKind>> {
 }
 
 fn of_object(key: &ObjectKey, verbs: &[&str]) -> BTreeSet<RequestKind> {
-    let kind = kind_of_object(key);
+    let (kind, also) = (kind_of_object(key), other_kind_of_object(key));
     let group = key.api_version.split_once('/').map_or("", |(group, _)| group);
     let known = !group.contains('.') || group.ends_with(".k8s.io");
     let places = match &key.namespace {
@@ -83,7 +84,8 @@ fn of_object(key: &ObjectKey, verbs: &[&str]) -> BTreeSet<RequestKind> {
         // Only its API server knows whether it has one: it must be allowed either way.
         None => vec![Some(DEFAULT_NAMESPACE), None],
     };
-    let each = |verb: &&str| places.iter().map(|place| RequestKind::of(verb, &kind, *place)).collect::<Vec<_>>();
+    let one = |verb: &str, place| RequestKind { also: also.clone(), ..RequestKind::of(verb, &kind, place) };
+    let each = |verb: &&str| places.iter().map(|place| one(verb, *place)).collect::<Vec<_>>();
     verbs.iter().flat_map(each).collect()
 }
 
@@ -160,6 +162,17 @@ mod tests {
             .collect();
         let many = many.join("---\n");
         assert_eq!(told(&apply(None, None), &many), anything);
+    }
+
+    #[test]
+    fn somebodys_own_kinds_go_by_two_names() {
+        let body = "{apiVersion: example.com/v1, kind: Mouse, metadata: {name: a}}\n---\n\
+                    {apiVersion: apps/v1, kind: Deployment, metadata: {name: b}}";
+        let changes = changes_of(&apply(Some("team-a"), None), body.as_bytes());
+        let also: Vec<_> =
+            changes.iter().map(|change| (change.kind.as_deref().unwrap(), change.also.as_deref())).collect();
+        let (deployments, mice) = (("deployments.apps", None), ("mouses.example.com", Some("mouse.example.com")));
+        assert_eq!(also, [deployments, mice, deployments, mice]);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Bodies of operations, sealed, and what is forgotten with them.
+//! Bodies of operations, sealed, and what is forgotten after its time.
 
 use chrono::{DateTime, Utc};
 use roadstead_store::sqlx;
 use roadstead_store::{Dialect as _, Result};
 
 use super::BodyStore;
+use super::drifts::FORGET_GONE;
 use super::rows::total;
 use crate::limits::{KEY_LIFE, RECEIPT_LIFE, UNCLAIMED_BYTES_MAX, UNCLAIMED_LIFE, UNCLAIMED_MAX};
 
@@ -15,9 +16,11 @@ macro_rules! unclaimed {
             AND NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.body_sha256 = bodies.sha256)"
     };
 }
-const WAITING_POSTGRES: &str =
-    concat!("SELECT count(*), COALESCE(sum(length), 0)::bigint FROM bodies WHERE ", unclaimed!());
-const WAITING_SQLITE: &str = concat!("SELECT count(*), COALESCE(sum(length), 0) FROM bodies WHERE ", unclaimed!());
+/// Over an index of these alone: there are few, and they are counted at every upload.
+const WAITING_POSTGRES: &str = "SELECT count(*), COALESCE(sum(length), 0)::bigint FROM bodies WHERE NOT claimed";
+const WAITING_SQLITE: &str = "SELECT count(*), COALESCE(sum(length), 0) FROM bodies WHERE claimed = 0";
+/// Something names it now; without a row there is no such body. `$2` is true.
+pub(super) const CLAIM: &str = "UPDATE bodies SET claimed = $2 WHERE sha256 = $1";
 const INSERT: &str =
     "INSERT INTO bodies (sha256, length, staged_at) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING";
 const INSERT_PART: &str = "INSERT INTO body_parts (sha256, part, sealed_part) VALUES ($1, $2, $3)";
@@ -67,9 +70,12 @@ roadstead_store::for_pools! {
         async fn tidy(&self, at: DateTime<Utc>) -> Result<u64> {
             let mut tx = self.begin_write().await?;
             let mut gone = 0;
-            for (statement, before) in
-                [(FORGET, at - UNCLAIMED_LIFE), (FORGET_KEYS, at - KEY_LIFE), (FORGET_RECEIPTS, at - RECEIPT_LIFE)]
-            {
+            for (statement, before) in [
+                (FORGET, at - UNCLAIMED_LIFE),
+                (FORGET_KEYS, at - KEY_LIFE),
+                (FORGET_RECEIPTS, at - RECEIPT_LIFE),
+                (FORGET_GONE, at - RECEIPT_LIFE),
+            ] {
                 gone += sqlx::query(statement).bind(before).execute(&mut *tx).await?.rows_affected();
             }
             tx.commit().await?;

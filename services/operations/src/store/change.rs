@@ -11,7 +11,7 @@ use roadstead_store::{Dialect as _, Result, audit, outbox};
 
 use super::operations::FIND;
 use super::rows::{Row, json, objects_json, select_operations};
-use super::{Change, ChangeStore, Decide};
+use super::{Change, ChangeStore, Decide, updated};
 use crate::domain::Record;
 
 const FIND_LOCKED: &str = concat!(select_operations!(), "WHERE o.id = $1 FOR UPDATE");
@@ -129,7 +129,7 @@ roadstead_store::for_pools! {
             if let Some(reply) = &effects.reply {
                 keep(&mut tx, change.message, reply, change.at).await?;
             }
-            outbox::push(&mut tx, &change.event(&record)).await?;
+            outbox::push(&mut tx, &change.event(updated(&record))).await?;
             kill::point("operations.change_uncommitted");
             tx.commit().await?;
             kill::point("operations.change_committed");

@@ -1,4 +1,7 @@
-//! Who carries which operation. Leases count by the database's own time: replicas' clocks may differ.
+//! Who carries which operation. Leases and pauses count by the database's own time: replicas' clocks may differ (reliability
+//! row F14).
+
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_contracts::ids::{ClusterId, OperationId, ReplicaId, TypedId};
@@ -6,12 +9,13 @@ use roadstead_contracts::operation::OperationState;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Error, Result};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::DispatchStore;
 use super::rows::{Row, hex, select_operations};
 use crate::domain::Record;
-use crate::limits::{LEASE, SETTLE_LIFE, SWEEP_ROWS};
+use crate::limits::{LEASE, REST_MAX, SETTLE_LIFE, SWEEP_ROWS};
 
 /// Who wants work, and how much.
 #[derive(Debug, Clone, Copy)]
@@ -33,22 +37,20 @@ pub(crate) struct Renewed {
     pub state: OperationState,
 }
 
-const NOW_POSTGRES: &str = "SELECT clock_timestamp() WHERE $1::timestamptz IS NOT NULL";
-const NOW_SQLITE: &str = "SELECT $1";
 /// One replica claims at a time: whether a lane is free is decided over several rows.
-const TURN_POSTGRES: &str = "SELECT pg_advisory_xact_lock(6077135413213)";
-const TURN_SQLITE: &str = "SELECT 1";
+const TURN: i64 = 6_077_135_413_213;
 
 /// What can go on now. First what was begun and nobody carries, then the queue: urgent before patient, clusters with little
-/// under way before busy ones (`turn`), old before new. In a lane an operation waits for those before it.
+/// under way before busy ones (`turn`), old before new. In a lane an operation waits for those before it. What is further
+/// away than anything is ever laid aside ($4) or leased ($5) is of a time before the clock was put back: it does not wait.
 const READY: &str = concat!(
     select_operations!(),
     "JOIN (SELECT q.id, row_number() OVER (PARTITION BY q.cluster_id ORDER BY q.priority DESC, q.seq)
             + (SELECT count(*) FROM operations r
                 WHERE r.cluster_id = q.cluster_id AND r.finished_at IS NULL AND r.lease_until > $1) AS turn
         FROM operations q
-        WHERE q.finished_at IS NULL AND q.next_try_at <= $1 AND q.deadline > $1
-            AND (q.lease_until IS NULL OR q.lease_until <= $1)
+        WHERE q.finished_at IS NULL AND (q.next_try_at <= $1 OR q.next_try_at > $4) AND q.deadline > $1
+            AND (q.lease_until IS NULL OR q.lease_until <= $1 OR q.lease_until > $5)
             AND (q.state <> 'queued' OR (SELECT count(*) FROM operations p
                 WHERE p.cluster_id = q.cluster_id AND p.lane = q.lane AND p.finished_at IS NULL AND p.id <> q.id
                     AND (p.state <> 'queued' OR p.lease_until > $1 OR p.priority > q.priority
@@ -85,21 +87,32 @@ const SETTLE_LATER_SQLITE: &str = "UPDATE operations SET settle_at = CASE WHEN f
 const SETTLED: &str = "UPDATE operations SET settle_at = NULL WHERE id = $1";
 const ACTIVE: &str = "SELECT state, count(*) FROM operations WHERE finished_at IS NULL GROUP BY state";
 
+fn delta(time: Duration) -> TimeDelta {
+    TimeDelta::from_std(time).unwrap_or_default()
+}
+
 roadstead_store::for_pools! {
     impl DispatchStore for [PgPool, SqlitePool] {
         async fn claim(&self, claim: &Claim) -> Result<Vec<Record>> {
+            let began = Instant::now();
+            let ready = |now: DateTime<Utc>, most: i64| {
+                // Twice as long: others may have written since this time was read.
+                let (rested, leased) = (now + delta(REST_MAX) * 2, now + delta(LEASE) * 2);
+                sqlx::query_as(READY).bind(now).bind(claim.per_lane).bind(most).bind(rested).bind(leased)
+            };
             // Asked without the lock first: most looks find nothing.
-            let now: DateTime<Utc> =
-                sqlx::query_scalar(Self::pick(NOW_POSTGRES, NOW_SQLITE)).bind(claim.at).fetch_one(self).await?;
-            let rows: Vec<Row> = sqlx::query_as(READY).bind(now).bind(claim.per_lane).bind(1_i64).fetch_all(self).await?;
+            let now = self.now(claim.at).await?;
+            let rows: Vec<Row> = ready(now, 1).fetch_all(self).await?;
             if rows.is_empty() {
                 return Ok(Vec::new());
             }
             let mut tx = self.begin_write().await?;
-            sqlx::query(Self::pick(TURN_POSTGRES, TURN_SQLITE)).execute(&mut *tx).await?;
-            let rows: Vec<Row> =
-                sqlx::query_as(READY).bind(now).bind(claim.per_lane).bind(claim.most).fetch_all(&mut *tx).await?;
-            let until = now + TimeDelta::from_std(LEASE).unwrap_or_default();
+            Self::take_turn(&mut tx, TURN).await?;
+            // The turn may have been long in coming: what was renewed meanwhile is not of a time that is to come.
+            let at = claim.at + delta(began.elapsed());
+            let now = Self::now_within(&mut tx, at).await?;
+            let rows: Vec<Row> = ready(now, claim.most).fetch_all(&mut *tx).await?;
+            let until = now + delta(LEASE);
             let mut records: Vec<Record> = rows.into_iter().map(Record::from).collect();
             let ids: Vec<String> = records.iter().map(|record| hex(record.doc.shown.id.uuid())).collect();
             sqlx::query(Self::pick(TAKE_POSTGRES, TAKE_SQLITE))
@@ -119,12 +132,11 @@ roadstead_store::for_pools! {
 
         async fn renew(&self, holder: ReplicaId, held: &[OperationId], at: DateTime<Utc>) -> Result<Vec<Renewed>> {
             let mut tx = self.begin_write().await?;
-            let now: DateTime<Utc> =
-                sqlx::query_scalar(Self::pick(NOW_POSTGRES, NOW_SQLITE)).bind(at).fetch_one(&mut *tx).await?;
+            let now = Self::now_within(&mut tx, at).await?;
             let ids: Vec<String> = held.iter().map(|id| hex(id.uuid())).collect();
             let rows: Vec<(Uuid, i64, String)> = sqlx::query_as(Self::pick(RENEW_POSTGRES, RENEW_SQLITE))
                 .bind(holder.uuid())
-                .bind(now + TimeDelta::from_std(LEASE).unwrap_or_default())
+                .bind(now + delta(LEASE))
                 .bind(Json(&ids))
                 .fetch_all(&mut *tx)
                 .await?;
@@ -144,23 +156,26 @@ roadstead_store::for_pools! {
             Ok(())
         }
 
-        async fn rest(&self, id: OperationId, token: i64, until: DateTime<Utc>) -> Result<()> {
+        async fn rest(&self, id: OperationId, token: i64, at: DateTime<Utc>, pause: Duration) -> Result<()> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(REST).bind(id.uuid()).bind(token).bind(until).execute(&mut *tx).await?;
+            let now = Self::now_within(&mut tx, at).await?;
+            sqlx::query(REST).bind(id.uuid()).bind(token).bind(now + delta(pause)).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(())
         }
 
-        async fn park(&self, cluster: ClusterId, until: DateTime<Utc>) -> Result<()> {
+        async fn park(&self, cluster: ClusterId, at: DateTime<Utc>, pause: Duration) -> Result<()> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(PARK).bind(cluster.uuid()).bind(until).execute(&mut *tx).await?;
+            let now = Self::now_within(&mut tx, at).await?;
+            sqlx::query(PARK).bind(cluster.uuid()).bind(now + delta(pause)).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(())
         }
 
         async fn wake(&self, cluster: ClusterId, at: DateTime<Utc>) -> Result<bool> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(WAKE).bind(cluster.uuid()).bind(at).execute(&mut *tx).await?;
+            let now = Self::now_within(&mut tx, at).await?;
+            sqlx::query(WAKE).bind(cluster.uuid()).bind(now).execute(&mut *tx).await?;
             sqlx::query(WAKE_SETTLE).bind(cluster.uuid()).bind(at).execute(&mut *tx).await?;
             let waiting: bool = sqlx::query_scalar(WAITING).bind(cluster.uuid()).fetch_one(&mut *tx).await?;
             tx.commit().await?;

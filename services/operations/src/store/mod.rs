@@ -8,6 +8,7 @@
 mod bodies;
 mod change;
 mod dispatch;
+mod drifts;
 mod objects;
 mod operations;
 mod rollouts;
@@ -17,15 +18,15 @@ mod tests;
 mod webhooks;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use roadstead_contracts::audit::AuditRecord;
-use roadstead_contracts::event::{Event, Fact};
-use roadstead_contracts::ids::{ClusterId, MessageId, OperationId, ReplicaId, RolloutId, UserId};
+use roadstead_contracts::event::Fact;
+use roadstead_contracts::ids::{ClusterId, OperationId, ReplicaId, RolloutId, UserId};
 use roadstead_contracts::message::{OperationStep, StepKind};
 use roadstead_contracts::operation::{ObjectKey, ObjectOutcome, OperationKind, OperationState};
-use roadstead_runtime::Ids;
 use roadstead_store::{Receipts, Result, Window};
 use serde_json::Value;
 use uuid::Uuid;
@@ -33,29 +34,18 @@ use uuid::Uuid;
 use crate::domain::{Record, RolloutDoc, View};
 
 pub(crate) use dispatch::{Claim, Renewed};
+pub(crate) use drifts::{DriftDoc, NewDrift};
+pub(crate) use roadstead_store::Change;
 pub(crate) use webhooks::DueWebhook;
 
-/// A change: when, on whose message, and where its events get their ids.
-#[derive(Debug, Clone)]
-pub(crate) struct Change {
-    /// The message that asked, so that a second delivery finds the first one's answer.
-    pub message: Option<MessageId>,
-    /// Now.
-    pub at: DateTime<Utc>,
-    /// Source of ids.
-    pub ids: Ids,
-}
-
-impl Change {
-    fn event(&self, record: &Record) -> Event {
-        let shown = &record.doc.shown;
-        let fact = Fact::OperationUpdated {
-            operation_id: shown.id,
-            cluster_id: shown.cluster_id,
-            state: shown.state,
-            step: shown.last_step,
-        };
-        Event { id: self.ids.next(), at: self.at, fact }
+/// What the mesh is told of an operation that was changed.
+fn updated(record: &Record) -> Fact {
+    let shown = &record.doc.shown;
+    Fact::OperationUpdated {
+        operation_id: shown.id,
+        cluster_id: shown.cluster_id,
+        state: shown.state,
+        step: shown.last_step,
     }
 }
 
@@ -155,6 +145,8 @@ pub(crate) struct Filter {
 pub(crate) trait OperationStore: Send + Sync {
     async fn create_operation(&self, new: &NewOperation, change: &Change) -> Result<Created>;
     async fn find_operation(&self, id: OperationId) -> Result<Option<Record>>;
+    /// The operation that a waiting one waits for, where so many of a lane go at once: one that runs, or one that goes first.
+    async fn waited_for(&self, id: OperationId, per_lane: i64) -> Result<Option<Record>>;
     async fn list_operations(&self, view: &View, filter: &Filter, window: Window) -> Result<(Vec<Record>, u64)>;
     async fn list_steps(&self, id: OperationId, after: i64, limit: u32) -> Result<Vec<OperationStep>>;
     /// Removes an ended operation; `false`: it was gone or has not ended.
@@ -181,10 +173,10 @@ pub(crate) trait DispatchStore: Send + Sync {
     async fn free(&self) -> Result<()>;
     /// Renews leases; answers those that still count, with their states.
     async fn renew(&self, holder: ReplicaId, held: &[OperationId], at: DateTime<Utc>) -> Result<Vec<Renewed>>;
-    /// Lays an operation aside until a time, if the lease still counts.
-    async fn rest(&self, id: OperationId, token: i64, until: DateTime<Utc>) -> Result<()>;
-    /// Nothing that waits in a cluster's queue is tried before.
-    async fn park(&self, cluster: ClusterId, until: DateTime<Utc>) -> Result<()>;
+    /// Lays an operation aside for a while, if the lease still counts. `at` is now, where the database does not tell.
+    async fn rest(&self, id: OperationId, token: i64, at: DateTime<Utc>, pause: Duration) -> Result<()>;
+    /// Nothing that waits in a cluster's queue is tried for a while.
+    async fn park(&self, cluster: ClusterId, at: DateTime<Utc>, pause: Duration) -> Result<()>;
     /// What waits for a cluster is tried now; answers whether something does.
     async fn wake(&self, cluster: ClusterId, at: DateTime<Utc>) -> Result<bool>;
     /// Operations whose deadline passed: at `queued_before` those that wait, at `running_before` those that run.
@@ -210,7 +202,7 @@ pub(crate) trait BodyStore: Send + Sync {
     async fn body_length(&self, sha256: &str) -> Result<Option<u64>>;
     /// Its length and sealed parts.
     async fn body(&self, sha256: &str) -> Result<Option<(u64, Vec<String>)>>;
-    /// Forgets what nobody names, and old keys and receipts.
+    /// Forgets what nobody names, old keys and receipts, and that clusters are gone.
     async fn tidy(&self, at: DateTime<Utc>) -> Result<u64>;
 }
 
@@ -266,13 +258,41 @@ pub(crate) trait RolloutStore: Send + Sync {
     async fn due_rollouts(&self, before: DateTime<Utc>) -> Result<Vec<RolloutId>>;
 }
 
+#[async_trait]
+pub(crate) trait DriftStore: Send + Sync {
+    /// Keeps what an agent says; `false`: a later report of it is known, and nothing was changed.
+    async fn report_drift(&self, new: &NewDrift, change: &Change) -> Result<bool>;
+    /// What a cluster's agent said last, and when.
+    async fn find_drift(&self, cluster: ClusterId) -> Result<Option<(DriftDoc, DateTime<Utc>)>>;
+    /// Forgets a cluster that is gone. What is still under way from its agent is not kept either.
+    async fn forget_drift(&self, cluster: ClusterId, at: DateTime<Utc>) -> Result<()>;
+    /// Clusters with drift, and how many objects of each.
+    async fn count_drifted(&self) -> Result<Vec<(ClusterId, i64)>>;
+}
+
 /// Everything the service stores.
 pub(crate) trait Store:
-    OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + Receipts
+    OperationStore
+    + ChangeStore
+    + DispatchStore
+    + DriftStore
+    + ObjectStore
+    + BodyStore
+    + WebhookStore
+    + RolloutStore
+    + Receipts
 {
 }
 
 impl<T> Store for T where
-    T: OperationStore + ChangeStore + DispatchStore + ObjectStore + BodyStore + WebhookStore + RolloutStore + Receipts
+    T: OperationStore
+        + ChangeStore
+        + DispatchStore
+        + DriftStore
+        + ObjectStore
+        + BodyStore
+        + WebhookStore
+        + RolloutStore
+        + Receipts
 {
 }

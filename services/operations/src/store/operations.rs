@@ -11,12 +11,21 @@ use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Error, Result, Window, audit, outbox};
 use uuid::Uuid;
 
+use super::bodies::CLAIM;
 use super::rows::{Row, StepRow, json, select_operations, total};
 use super::{Change, Created, Filter, NewOperation, OperationStore};
 use crate::domain::{Record, View};
 use crate::limits::ACTIVE_PER_CLUSTER;
 
 pub(super) const FIND: &str = concat!(select_operations!(), "WHERE o.id = $1");
+/// Before it as `DispatchStore::claim` takes them.
+const WAITED_FOR: &str = concat!(
+    select_operations!(),
+    "JOIN operations q ON q.cluster_id = o.cluster_id AND q.lane = o.lane AND q.id <> o.id
+    WHERE q.id = $1 AND q.state = 'queued' AND o.finished_at IS NULL
+        AND (o.state <> 'queued' OR o.priority > q.priority OR (o.priority = q.priority AND o.seq < q.seq))
+    ORDER BY CASE WHEN o.state = 'queued' THEN 1 ELSE 0 END, o.priority DESC, o.seq LIMIT 1 OFFSET $2"
+);
 pub(super) const INSERT: &str =
     "INSERT INTO operations (id, cluster_id, cluster_owner_id, lane, kind, state, priority, rollout_id,
     body_sha256, doc, deadline, next_try_at, created_at, sealed_webhook)
@@ -26,7 +35,6 @@ pub(super) const INSERT_STEP: &str = "INSERT INTO steps (operation_id, number, a
 pub(super) const FIND_KEY: &str = "SELECT digest, subject_id FROM idempotency WHERE user_id = $1 AND key = $2";
 pub(super) const INSERT_KEY: &str =
     "INSERT INTO idempotency (user_id, key, digest, subject_id, created_at) VALUES ($1, $2, $3, $4, $5)";
-pub(super) const HAS_BODY: &str = "SELECT EXISTS (SELECT 1 FROM bodies WHERE sha256 = $1)";
 const COUNT_ACTIVE: &str = "SELECT count(*) FROM operations WHERE cluster_id = $1 AND finished_at IS NULL";
 
 /// Whether an operation is in a view and passes the filter: `$1` all, `$2` owner, `$3` granted, `$4` bound, `$5` within,
@@ -94,7 +102,7 @@ macro_rules! insert_operation {
         for entry in &$new.audit {
             audit::write(&mut $tx, entry).await?;
         }
-        outbox::push(&mut $tx, &$change.event(record)).await?;
+        outbox::push(&mut $tx, &$change.event(crate::store::updated(record))).await?;
         seq
     }};
 }
@@ -126,11 +134,10 @@ roadstead_store::for_pools! {
             if active >= ACTIVE_PER_CLUSTER {
                 return Ok(Created::Full);
             }
-            if let Some(body) = &new.record.doc.body {
-                let staged: bool = sqlx::query_scalar(HAS_BODY).bind(&body.sha256).fetch_one(&mut *tx).await?;
-                if !staged {
-                    return Ok(Created::NoBody);
-                }
+            if let Some(body) = &new.record.doc.body
+                && sqlx::query(CLAIM).bind(&body.sha256).bind(true).execute(&mut *tx).await?.rows_affected() == 0
+            {
+                return Ok(Created::NoBody);
             }
             let seq = insert_operation!(tx, new, change);
             if let Some(key) = &new.key {
@@ -154,6 +161,13 @@ roadstead_store::for_pools! {
 
         async fn find_operation(&self, id: OperationId) -> Result<Option<Record>> {
             let row: Option<Row> = sqlx::query_as(FIND).bind(id.uuid()).fetch_optional(self).await?;
+            Ok(row.map(Record::from))
+        }
+
+        async fn waited_for(&self, id: OperationId, per_lane: i64) -> Result<Option<Record>> {
+            // Of those before it, all but the last run beside each other.
+            let passed = per_lane.max(1) - 1;
+            let row: Option<Row> = sqlx::query_as(WAITED_FOR).bind(id.uuid()).bind(passed).fetch_optional(self).await?;
             Ok(row.map(Record::from))
         }
 

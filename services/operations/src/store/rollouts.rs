@@ -11,7 +11,8 @@ use roadstead_store::{Dialect as _, Error, Result, Window, audit, outbox};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::operations::{FIND_KEY, HAS_BODY, INSERT_KEY, insert_operation};
+use super::bodies::CLAIM;
+use super::operations::{FIND_KEY, INSERT_KEY, insert_operation};
 use super::rows::{json, total};
 use super::{Change, Created, DecideRollout, Key, RolloutStore, States};
 use crate::domain::RolloutDoc;
@@ -73,11 +74,10 @@ roadstead_store::for_pools! {
                     });
                 }
             }
-            if let Some(body) = &doc.body {
-                let staged: bool = sqlx::query_scalar(HAS_BODY).bind(&body.sha256).fetch_one(&mut *tx).await?;
-                if !staged {
-                    return Ok(Err(Created::NoBody));
-                }
+            if let Some(body) = &doc.body
+                && sqlx::query(CLAIM).bind(&body.sha256).bind(true).execute(&mut *tx).await?.rows_affected() == 0
+            {
+                return Ok(Err(Created::NoBody));
             }
             sqlx::query(INSERT)
                 .bind(doc.id.uuid())

@@ -1,27 +1,35 @@
 //! One suite on both databases.
 
+mod faults;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_contracts::audit::Actor;
-use roadstead_contracts::ids::{ClusterId, OperationId, ReplicaId, UserId};
-use roadstead_contracts::message::{Operation, PageRequest, StepKind};
+use roadstead_contracts::drift::{DriftCounts, DriftState, DriftedObject};
+use roadstead_contracts::ids::{AgentId, ClusterId, OperationId, ReplicaId, UserId};
+use roadstead_contracts::message::{Drifted, Operation, PageRequest, StepKind};
 use roadstead_contracts::names::ClusterName;
 use roadstead_contracts::operation::{Counts, ObjectKey, ObjectOutcome, OperationKind, OperationState, Work};
 use roadstead_runtime::{Clock as _, Ids, Secret, SystemClock};
 use roadstead_store::{Opened, Options, Window, open};
 
-use super::{Change, Claim, Created, Effects, Filter, Key, NewObject, NewOperation, NewWebhook, Store};
+use self::faults::f14_clocks_apart;
+use super::{
+    Change, Claim, Created, DriftDoc, Effects, Filter, Key, NewDrift, NewObject, NewOperation, NewWebhook, Store,
+};
 use crate::domain::life_cycle::Input;
 use crate::domain::{Body, Doc, Lease, Record, View};
+use crate::limits::REST_MAX;
 
 struct Rig {
     store: Arc<dyn Store>,
     ids: Ids,
     now: DateTime<Utc>,
     user: UserId,
-    _folder: Option<tempfile::TempDir>,
+    /// Where a file of SQLite lies.
+    folder: Option<tempfile::TempDir>,
 }
 
 async fn sqlite() -> Rig {
@@ -31,6 +39,10 @@ async fn sqlite() -> Rig {
 }
 
 async fn postgres() -> Rig {
+    Rig::of(postgres_database().await, None).await
+}
+
+async fn postgres_database() -> Opened {
     use roadstead_store::sqlx::{AssertSqlSafe, PgPool, raw_sql};
     let base = std::env::var("ROADSTEAD_TEST_POSTGRES_URL").expect("ROADSTEAD_TEST_POSTGRES_URL");
     let name = format!("operations_{}", Ids::system(SystemClock::shared()).uuid().simple());
@@ -38,7 +50,7 @@ async fn postgres() -> Rig {
     raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await.unwrap();
     let (server, _) = base.rsplit_once('/').unwrap();
     let url = Secret::new(format!("{server}/{name}"));
-    Rig::of(open(&url, &Options::new("operations")).await.unwrap(), None).await
+    open(&url, &Options::new("operations")).await.unwrap()
 }
 
 impl Rig {
@@ -47,7 +59,7 @@ impl Rig {
         migrator.up(&opened).await.unwrap();
         let ids = Ids::system(SystemClock::shared());
         let store: Arc<dyn Store> = roadstead_store::share!(opened => dyn Store);
-        Self { store, user: ids.next(), ids, now: SystemClock.now(), _folder: folder }
+        Self { store, user: ids.next(), ids, now: SystemClock.now(), folder }
     }
 
     fn change(&self) -> Change {
@@ -203,22 +215,32 @@ async fn leases_pass_on(rig: Rig) {
     let claimed = rig.store.claim(&rig.claim(one)).await.unwrap();
     let ids: BTreeSet<_> = claimed.iter().map(|record| record.doc.shown.id).collect();
     assert_eq!(ids, BTreeSet::from([first, elsewhere]), "the second of its lane waits");
+    let third = rig.make(rig.record(cluster)).await.doc.shown.id;
+    for (waiting, at_once, before) in [
+        (second, 1, Some(first)),
+        (third, 1, Some(first)),
+        (first, 1, None),
+        (elsewhere, 1, None),
+        (second, 2, None),
+        (third, 2, Some(second)),
+    ] {
+        let found = rig.store.waited_for(waiting, at_once).await.unwrap();
+        assert_eq!(found.map(|record| record.doc.shown.id), before, "{at_once} at once");
+    }
+    rig.take(third, Input::CancelAsked).await;
     assert!(rig.store.claim(&rig.claim(two)).await.unwrap().is_empty());
     let renewed = rig.store.renew(one, &[first, elsewhere], rig.now).await.unwrap();
     assert_eq!(renewed.len(), 2);
     assert!(rig.store.renew(two, &[first], rig.now).await.unwrap().is_empty());
     // Laid aside, and woken.
-    let later = rig.now + TimeDelta::seconds(60);
-    rig.store
-        .rest(first, claimed.iter().find(|record| record.doc.shown.id == first).unwrap().lease.token, later)
-        .await
-        .unwrap();
+    let token = claimed.iter().find(|record| record.doc.shown.id == first).unwrap().lease.token;
+    rig.store.rest(first, token, rig.now, REST_MAX).await.unwrap();
     assert!(rig.store.claim(&rig.claim(two)).await.unwrap().is_empty(), "its lane waits with it");
     assert!(rig.store.wake(cluster, rig.now).await.unwrap());
     let again = rig.store.claim(&rig.claim(two)).await.unwrap();
     assert_eq!(again.iter().map(|record| (record.doc.shown.id, record.lease.token)).collect::<Vec<_>>(), [(first, 2)]);
     // An old token says nothing any more.
-    rig.store.rest(first, 1, later).await.unwrap();
+    rig.store.rest(first, 1, rig.now, REST_MAX).await.unwrap();
     assert_eq!(rig.store.renew(two, &[first], rig.now).await.unwrap().len(), 1);
     rig.take(first, Input::Dispatched).await;
     rig.take(first, Input::Ended(roadstead_contracts::operation::Ending::Succeeded)).await;
@@ -322,6 +344,78 @@ async fn webhooks_are_claimed(rig: Rig) {
     assert!(rig.store.claim_webhooks(again, again).await.unwrap().is_empty());
 }
 
+/// Reports come twice, late and out of order: the latest one of the latest session counts, and what stays keeps its time.
+async fn regression_the_latest_report_of_drift_counts(rig: Rig) {
+    let (cluster, other): (ClusterId, ClusterId) = (rig.ids.next(), rig.ids.next());
+    let agent: AgentId = rig.ids.next();
+    let rig_operation: OperationId = rig.ids.next();
+    let report = |agent: AgentId, (epoch, revision): (i64, i64), names: &[&str], at: DateTime<Utc>| {
+        let object = |name: &&str| Drifted {
+            object: DriftedObject {
+                key: ObjectKey {
+                    api_version: "v1".to_owned(),
+                    kind: "Secret".to_owned(),
+                    namespace: None,
+                    name: (*name).to_owned(),
+                },
+                state: DriftState::Missing,
+                operation_id: rig_operation,
+                fields: Vec::new(),
+                more_fields: 0,
+            },
+            since: at,
+        };
+        let objects: Vec<Drifted> = names.iter().map(object).collect();
+        let drifted = u32::try_from(objects.len()).unwrap();
+        let counts = DriftCounts { remembered: 9, drifted, ..DriftCounts::default() };
+        NewDrift { cluster, agent, epoch, revision, doc: DriftDoc { counts, objects } }
+    };
+    let later = rig.now + TimeDelta::seconds(5);
+    let change = |at: DateTime<Utc>| Change { at, ..rig.change() };
+    let shown = async || {
+        let (doc, at) = rig.store.find_drift(cluster).await.unwrap().unwrap();
+        let objects = doc.objects.into_iter().map(|object| (object.object.key.name, object.since));
+        (objects.collect::<Vec<_>>(), at)
+    };
+    assert!(rig.store.find_drift(cluster).await.unwrap().is_none());
+    let first = report(agent, (2, 1), &["a", "b\0"], rig.now);
+    assert!(rig.store.report_drift(&first, &change(rig.now)).await.unwrap());
+    let second = report(agent, (2, 2), &["a", "c"], later);
+    assert!(rig.store.report_drift(&second, &change(later)).await.unwrap());
+    let kept = (vec![("a".to_owned(), rig.now), ("c".to_owned(), later)], later);
+    assert_eq!(shown().await, kept);
+    for old in [(2, 2), (2, 1), (1, 9)] {
+        assert!(!rig.store.report_drift(&report(agent, old, &["x"], later), &change(later)).await.unwrap(), "{old:?}");
+    }
+    assert_eq!(shown().await, kept);
+    assert_eq!(rig.store.count_drifted().await.unwrap(), [(cluster, 2)]);
+    // A new session counts from the beginning, another agent too.
+    assert!(rig.store.report_drift(&report(agent, (3, 1), &["c"], later), &change(later)).await.unwrap());
+    let another = report(rig.ids.next(), (1, 1), &[], later);
+    assert!(rig.store.report_drift(&another, &change(later)).await.unwrap());
+    assert_eq!(shown().await.0, []);
+    assert_eq!(rig.store.count_drifted().await.unwrap(), []);
+    rig.store.forget_drift(other, later).await.unwrap();
+    assert!(rig.store.report_drift(&report(agent, (4, 1), &["a"], later), &change(later)).await.unwrap());
+    rig.store.forget_drift(cluster, later).await.unwrap();
+    // What was under way then comes too late, whoever says it; also the first word of a cluster.
+    for (agent, at) in [(agent, (4, 2)), (agent, (i64::MAX - 1, 1)), (rig.ids.next(), (1, 1))] {
+        assert!(!rig.store.report_drift(&report(agent, at, &["a"], later), &change(later)).await.unwrap());
+        assert!(rig.store.find_drift(cluster).await.unwrap().is_none());
+    }
+    let first = NewDrift { cluster: other, ..report(agent, (1, 1), &["a"], later) };
+    assert!(!rig.store.report_drift(&first, &change(later)).await.unwrap());
+    assert_eq!(rig.store.count_drifted().await.unwrap(), []);
+    // Nothing of it stays; what is known of others does.
+    let third: ClusterId = rig.ids.next();
+    let kept = NewDrift { cluster: third, ..first };
+    assert!(rig.store.report_drift(&kept, &change(later)).await.unwrap());
+    rig.store.forget_drift(cluster, later).await.unwrap();
+    assert_eq!(rig.store.tidy(later + TimeDelta::hours(23)).await.unwrap(), 0);
+    assert_eq!(rig.store.tidy(later + TimeDelta::hours(25)).await.unwrap(), 2);
+    assert!(rig.store.find_drift(third).await.unwrap().is_some());
+}
+
 macro_rules! on_both {
     ($($test:ident)+) => {
         mod sqlite_file {
@@ -343,50 +437,9 @@ macro_rules! on_both {
 on_both! {
     an_operation_lives
     leases_pass_on
+    f14_clocks_apart
     keys_bodies_and_lists
     clusters_take_turns
     webhooks_are_claimed
-}
-
-/// Row F15: what does not fit any more is refused whole, and goes on once there is room.
-#[tokio::test]
-async fn f15_a_full_disk_is_said_and_leaves_nothing_half_done() {
-    use roadstead_store::sqlx::{AssertSqlSafe, query_scalar};
-    let folder = tempfile::tempdir().unwrap();
-    let url = Secret::new(format!("sqlite:{}", folder.path().display()));
-    // The limit below holds for one connection.
-    let opened = open(&url, &Options { max_connections: 1, ..Options::new("operations") }).await.unwrap();
-    let Opened::Sqlite(pool) = opened.clone() else { panic!() };
-    let rig = Rig::of(opened, Some(folder)).await;
-    let cluster: ClusterId = rig.ids.next();
-    rig.make(rig.record(cluster)).await;
-    let limit = |pages: i64| {
-        let pool = pool.clone();
-        async move {
-            let statement = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-            query_scalar::<_, i64>(statement).fetch_one(&pool).await.unwrap()
-        }
-    };
-    // SQLite makes it as small as the file is.
-    limit(1).await;
-    let large = |rig: &Rig| {
-        let mut record = rig.record(cluster);
-        record.doc.shown.description = "x".repeat(64 * 1024);
-        NewOperation { record, key: None, audit: Vec::new() }
-    };
-    let mut made = 1;
-    let refused = loop {
-        match rig.store.create_operation(&large(&rig), &rig.change()).await {
-            Ok(_) => made += 1,
-            Err(fault) => break fault,
-        }
-        assert!(made < 1_000, "the disk is never full");
-    };
-    assert_eq!(roadstead_contracts::Error::from(refused).code, roadstead_contracts::Code::StorageUnavailable);
-    let rows: i64 = query_scalar("SELECT count(*) FROM operations").fetch_one(&pool).await.unwrap();
-    let steps: i64 = query_scalar("SELECT count(*) FROM steps").fetch_one(&pool).await.unwrap();
-    let events: i64 = query_scalar("SELECT count(*) FROM outbox").fetch_one(&pool).await.unwrap();
-    assert_eq!((rows, steps, events), (made, made, made));
-    limit(1_000_000).await;
-    assert!(matches!(rig.store.create_operation(&large(&rig), &rig.change()).await.unwrap(), Created::New(_)));
+    regression_the_latest_report_of_drift_counts
 }

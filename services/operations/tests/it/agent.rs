@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use roadstead_contracts::agent::{StreamHead, StreamTarget, VerbAnswer};
 use roadstead_contracts::ids::{ClusterId, OperationId};
 use roadstead_contracts::message::SessionFacts;
@@ -55,6 +56,8 @@ pub struct Agent {
     tasks: Tasks,
     /// Clusters without an agent.
     offline: Mutex<BTreeSet<ClusterId>>,
+    /// It comes back just when somebody was told that it is away: what is then to happen, before that is told.
+    pub returns: Mutex<Option<BoxFuture<'static, ()>>>,
     /// Clusters whose objects fail.
     broken: Mutex<BTreeSet<ClusterId>>,
     /// The stream is cut after so many more events, once; negative = never.
@@ -78,6 +81,7 @@ impl Agent {
             sessions: Mutex::default(),
             tasks,
             offline: Mutex::default(),
+            returns: Mutex::default(),
             broken: Mutex::default(),
             cut_after: AtomicI64::new(-1),
             copies: AtomicUsize::new(1),
@@ -389,6 +393,11 @@ impl AgentStreams for Streams {
     async fn open(&self, cluster: ClusterId, head: StreamHead, class: Class) -> Result<Stream> {
         tokio::time::sleep(Duration::ZERO).await;
         if self.0.offline.lock().unwrap().contains(&cluster) {
+            let returns = self.0.returns.lock().unwrap().take();
+            if let Some(returns) = returns {
+                self.0.set_offline(cluster, false);
+                returns.await;
+            }
             return Err(Code::AgentOffline.into());
         }
         let head = serde_json::to_vec(&head).unwrap();

@@ -1,11 +1,14 @@
 //! Operations from their making to their end.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use roadstead_contracts::Code;
 use roadstead_contracts::audit::Phase;
+use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::message::*;
 use roadstead_contracts::operation::{Counts, OperationState, Restore, Work};
+use roadstead_runtime::Clock as _;
 
 use crate::rig::{Rig, admin, body, cluster, create, eventually, rig};
 
@@ -61,6 +64,42 @@ async fn an_operation_waits_for_its_cluster() {
     rig.agent.set_offline(cluster(1), false);
     rig.connected(cluster(1)).await;
     assert_eq!(rig.ended(made.id).await.state, OperationState::Succeeded);
+    rig.check(made.id).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_a_lane_is_told_for_what() {
+    let rig = rig().await;
+    rig.agent.gate(1);
+    let first = rig.apply(cluster(1), 2).await;
+    rig.wait(first.id, OperationState::Running).await;
+    let second = rig.apply(cluster(1), 2).await;
+    let waiting = rig.get(second.id).await;
+    assert_eq!(waiting.state, OperationState::Queued);
+    assert!(waiting.reason.contains(&first.id.to_string()), "{}", waiting.reason);
+    rig.agent.gate(u32::MAX);
+    assert_eq!(rig.ended(second.id).await.state, OperationState::Succeeded);
+    rig.stop().await;
+}
+
+/// An agent that returns just when its work is being laid aside: its event found nothing to wake, and the work waited for
+/// the slow look ten seconds later.
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_return_in_the_middle_of_laying_aside_is_not_missed() {
+    let rig = rig().await;
+    rig.agent.set_offline(cluster(1), true);
+    let (bus, id, at) = (rig.bus.clone(), rig.ids.next(), rig.clock.now());
+    *rig.agent.returns.lock().unwrap() = Some(Box::pin(async move {
+        let fact = Fact::AgentConnected { cluster_id: cluster(1), agent_id: "a".to_owned() };
+        bus.emit(&Event { id, at, fact }).await.unwrap();
+        // Long enough for the event to have been heard.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }));
+    let began = Instant::now();
+    let made = rig.apply(cluster(1), 2).await;
+    assert_eq!(rig.ended(made.id).await.state, OperationState::Succeeded);
+    assert!(began.elapsed() < Duration::from_secs(9), "it waited for the slow look: {:?}", began.elapsed());
     rig.check(made.id).await;
     rig.stop().await;
 }
@@ -165,12 +204,12 @@ async fn what_failed_is_done_once_more_and_all_of_it_undone() {
     let ended = rig.ended(made.id).await;
     assert_eq!((ended.state, ended.counts.failed), (OperationState::Failed, 1));
     rig.agent.fails_at.store(-1, Ordering::SeqCst);
-    let retry = rig.ask(&RetryOperation { principal: admin(), id: made.id, all: false }).await.unwrap();
+    let retry = rig.ask(&RetryOperation { principal: admin(), id: made.id, all: false, sync: false }).await.unwrap();
     assert_eq!(retry.origin_id, Some(made.id));
     assert_eq!(rig.ended(retry.id).await.state, OperationState::Succeeded);
     assert_eq!(rig.agent.effects(retry.id).keys().copied().collect::<Vec<_>>(), [2]);
     assert_eq!(rig.agent.run(retry.id).unwrap().only, Some(vec![2]));
-    let again = rig.ask(&RetryOperation { principal: admin(), id: retry.id, all: false }).await;
+    let again = rig.ask(&RetryOperation { principal: admin(), id: retry.id, all: false, sync: false }).await;
     assert_eq!(again.unwrap_err().code, Code::Conflict);
 
     let undo = rig.ask(&UndoOperation { principal: admin(), id: made.id, force: false }).await.unwrap();

@@ -13,6 +13,7 @@ mod agent;
 mod cancellation;
 mod crashes;
 mod door;
+mod drift;
 mod life;
 mod model;
 mod pages;

@@ -14,7 +14,14 @@ use roadstead_contracts::policy::{ClustersDraft, Effect, Rule, RuleDraft};
 use crate::rig::{Rig, cluster, create, name, principal, rig};
 
 /// A rule for the cluster 1, or for every cluster.
-fn rule(number: u128, effect: Effect, permissions: &[&str], namespaces: &[&str], kinds: &[&str], here: bool) -> Rule {
+pub fn rule(
+    number: u128,
+    effect: Effect,
+    permissions: &[&str],
+    namespaces: &[&str],
+    kinds: &[&str],
+    here: bool,
+) -> Rule {
     let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let names = here.then(|| name(cluster(1)).to_string()).into_iter().collect();
     let draft = RuleDraft {

@@ -66,6 +66,9 @@ pub struct Rig {
     pub world: Arc<World>,
     pub ids: Ids,
     pub folder: tempfile::TempDir,
+    mesh_key: MeshKey,
+    settings: Arc<Settings>,
+    faults: Faults,
 }
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -97,18 +100,7 @@ impl Rig {
         let metrics = Metrics::new();
         let broker = Memory::new();
         let mesh_key = MeshKey::random(&ids).unwrap();
-        let member = |service: &'static str| Member {
-            mesh_key: mesh_key.clone(),
-            service,
-            replica: ids.next::<ReplicaId>(),
-            ids: ids.clone(),
-            clock: shared.clone(),
-            tasks: tasks.clone(),
-            meter: Arc::new(metrics.clone()),
-        };
-        let bus = Bus::new(Arc::new(broker.clone()), member("test"));
         let world = Arc::new(World::default());
-        pretend(&bus, &world).await;
         // It does not end with the hub.
         let agent_tasks = Tasks::new();
         let agent = Agent::new(agent_tasks.clone());
@@ -120,31 +112,87 @@ impl Rig {
         vars.extend_from_slice(settings);
         let env = MapEnv::new(vars);
         let settings = Arc::new(Settings::load(ServiceRole::Up, None, &env).unwrap());
-        let url = Secret::new(format!("sqlite:{data}"));
-        let mut services = Vec::new();
+        let member = Member {
+            mesh_key: mesh_key.clone(),
+            service: "test",
+            replica: ids.next::<ReplicaId>(),
+            ids: ids.clone(),
+            clock: shared,
+            tasks: tasks.clone(),
+            meter: Arc::new(metrics.clone()),
+        };
+        let bus = Bus::new(Arc::new(broker.clone()), member);
+        pretend(&bus, &world).await;
+        let services = Vec::new();
+        let mut rig = Self {
+            services,
+            agent,
+            broker,
+            bus,
+            clock,
+            tasks,
+            agent_tasks,
+            metrics,
+            world,
+            ids,
+            folder,
+            mesh_key,
+            settings,
+            faults,
+        };
         for _ in 0..replicas {
-            let readiness = Readiness::new();
-            let service_bus = Bus::new(Arc::new(broker.clone()), member(roadstead_operations::NAME));
-            service_bus.report_to(readiness.register("bus"));
-            let database = open(&url, &Options::new(roadstead_operations::NAME)).await.unwrap();
-            database.watch(readiness.register("database"), &tasks);
-            let deps = Deps {
-                bus: service_bus,
-                database,
-                clock: shared.clone(),
-                ids: ids.clone(),
-                tasks: tasks.clone(),
-                metrics: metrics.clone(),
-                readiness,
-                settings: Arc::clone(&settings),
-                streams: Some(Arc::new(Streams(Arc::clone(&agent)))),
-                faults: faults.clone(),
-            };
-            let service = build(deps).await.unwrap();
-            service.start().await.unwrap();
-            services.push(service);
+            rig.serve().await;
         }
-        Self { services, agent, broker, bus, clock, tasks, agent_tasks, metrics, world, ids, folder }
+        rig
+    }
+
+    fn member(&self, service: &'static str) -> Member {
+        Member {
+            mesh_key: self.mesh_key.clone(),
+            service,
+            replica: self.ids.next::<ReplicaId>(),
+            ids: self.ids.clone(),
+            clock: Arc::new(self.clock.clone()),
+            tasks: self.tasks.clone(),
+            meter: Arc::new(self.metrics.clone()),
+        }
+    }
+
+    /// One more replica.
+    async fn serve(&mut self) {
+        let readiness = Readiness::new();
+        let bus = Bus::new(Arc::new(self.broker.clone()), self.member(roadstead_operations::NAME));
+        bus.report_to(readiness.register("bus"));
+        let url = Secret::new(format!("sqlite:{}", self.folder.path().display()));
+        let database = open(&url, &Options::new(roadstead_operations::NAME)).await.unwrap();
+        database.watch(readiness.register("database"), &self.tasks);
+        let deps = Deps {
+            bus,
+            database,
+            clock: Arc::new(self.clock.clone()),
+            ids: self.ids.clone(),
+            tasks: self.tasks.clone(),
+            metrics: self.metrics.clone(),
+            readiness,
+            settings: Arc::clone(&self.settings),
+            streams: Some(Arc::new(Streams(Arc::clone(&self.agent)))),
+            faults: self.faults.clone(),
+        };
+        let service = build(deps).await.unwrap();
+        service.start().await.unwrap();
+        self.services.push(service);
+    }
+
+    /// The service goes, its neighbours do something, and it comes back.
+    pub async fn away(mut self, meanwhile: impl AsyncFnOnce(&Self)) -> Self {
+        self.tasks.finish(PATIENCE).await;
+        self.services.clear();
+        self.tasks = Tasks::new();
+        self.bus = Bus::new(Arc::new(self.broker.clone()), self.member("test"));
+        pretend(&self.bus, &self.world).await;
+        meanwhile(&self).await;
+        self.serve().await;
+        self
     }
 
     /// Stops in time: nothing of the service holds a stop up.

@@ -74,7 +74,7 @@ impl App {
         }))
     }
 
-    /// The key of a proof, or why it is not good. Expired keys are refused on every path (seeds-wire K12).
+    /// The key of a proof, or why it is not good. Expired keys are refused on every path.
     pub(super) async fn known_key(
         &self,
         proof: &CredentialProof,

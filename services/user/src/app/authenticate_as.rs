@@ -1,11 +1,17 @@
 //! Signs somebody else for a cluster, on behalf of a caller who may act as others. The cluster sees who was asked for; the
-//! caller's name goes with it, for both logs.
+//! caller's name goes with it, for both logs. What a rule denies either of them is not done.
 
-use roadstead_contracts::identity::Role;
-use roadstead_contracts::message::{AuthenticateAs, Authenticated};
+use std::collections::BTreeSet;
+
+use roadstead_contracts::identity::{Principal, Role};
+use roadstead_contracts::message::{AuthenticateAs, Authenticated, Raise};
+use roadstead_contracts::names::Username;
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_policy::Who;
 
 use super::{App, invalid_credential};
+use crate::domain::UserRef;
+use crate::policy::Strategy;
 
 impl App {
     /// Answers [`AuthenticateAs`].
@@ -26,8 +32,43 @@ impl App {
                 "this credential is held below the role that was asked for",
             ));
         }
-        let assertion = self.sign_somebody(&known.principal, &request.acts_as.user, &roles, request.cluster_id)?;
+        if let Some(raise) = &request.raise {
+            self.judge_both(&known.principal, request, raise).await?;
+        }
+        let only = request.raise.as_ref().map(|raise| raise.request.clone());
+        let assertion = self.sign_somebody(&known.principal, &request.acts_as, request.cluster_id, only)?;
         known.assertion = Some(assertion);
         Ok(known)
+    }
+
+    /// The caller must be allowed the request themselves, and no rule may deny it to whom they act as.
+    async fn judge_both(&self, caller: &Principal, request: &AuthenticateAs, raise: &Raise) -> Result<()> {
+        if raise.cluster.id != request.cluster_id {
+            return Err(Error::new(Code::BadRequest, "the request is about another cluster"));
+        }
+        let now = self.clock.now();
+        roadstead_policy::judge_acting(caller, &raise.cluster, &raise.request, now).check(caller)?;
+        if matches!(self.policy.strategy(), Strategy::NoAuth) {
+            return Ok(());
+        }
+        let standing = self.policy.now().await?;
+        // Whoever has no account here may still be somebody to the cluster, and rules may name them.
+        let account = match Username::parse(&request.acts_as.user) {
+            Ok(name) => self.store.user(&UserRef::Name(name)).await?,
+            Err(_) => None,
+        };
+        let mut roles = request.acts_as.roles.clone();
+        roles.extend(account.iter().flat_map(|account| &account.roles));
+        let groups = match &account {
+            Some(account) if standing.policy().names_groups() => self.store.groups(account.id).await?,
+            _ => BTreeSet::new(),
+        };
+        let username = account.as_ref().map_or(request.acts_as.user.as_str(), |account| account.username.as_str());
+        let who = Who { username, roles: &roles, groups: &groups };
+        let rules = standing.policy().concerning(who, now);
+        match roadstead_policy::denied(&rules, &raise.cluster, &raise.request, now) {
+            Some(verdict) => verdict.check(caller),
+            None => Ok(()),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Answers a peer of the seeds on `cluster_auth_requests`: its own body, its own words (seeds-wire §2.3).
+//! Answers a peer of the seeds on `cluster_auth_requests`: its own body, its own words.
 
 use roadstead_auth::token::api_key_proof;
 use roadstead_contracts::Result;

@@ -6,6 +6,7 @@ use roadstead_contracts::{Error, Result};
 use roadstead_runtime::Secret;
 
 use super::{App, password_fault};
+use crate::domain::NewPassword;
 
 impl App {
     /// Changes the caller's own password. Every other session of the account ends.
@@ -32,7 +33,8 @@ impl App {
         };
         let now = self.clock.now();
         let event = self.event(Fact::UserChanged { user_id: caller.user_id }, now);
-        let there = self.store.set_password(caller.user_id, &hash, keep, now, &event).await?;
+        let new = NewPassword { keep, ..NewPassword::new(&hash) };
+        let there = self.store.set_password(caller.user_id, &new, now, &event).await?;
         self.outbox.nudge();
         if there { Ok(()) } else { Err(Error::not_found("User not found")) }
     }

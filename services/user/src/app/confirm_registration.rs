@@ -1,5 +1,5 @@
 //! Registration by confirmation: people ask for an account, an admin makes it of what they asked for. Knowing the id of a
-//! registration confirms nothing, and no link does by being followed (seeds-wire K31).
+//! registration confirms nothing, and no link does by being followed.
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::event::Fact;

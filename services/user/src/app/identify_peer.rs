@@ -13,7 +13,11 @@ impl App {
         let refused = || Error::new(Code::InvalidCredential, "the peer's account is not usable");
         let user = self.service_account(&request.account).await?.ok_or_else(refused)?;
         let principal = self.principal(&user, CredentialKind::QueuePeer(user.username.clone())).await?;
-        let assertion = request.cluster_id.map(|cluster| self.sign_identity(&principal, cluster)).transpose()?;
+        let sign = |cluster| match &request.raise {
+            None => self.sign_identity(&principal, cluster),
+            Some(raise) => self.sign_raised(&principal, cluster, raise),
+        };
+        let assertion = request.cluster_id.map(sign).transpose()?;
         Ok(Authenticated { principal, expires_at: None, assertion })
     }
 

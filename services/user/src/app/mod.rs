@@ -1,5 +1,6 @@
 //! What the service does, one verb a file. [`App`] is what they all work with.
 
+mod add_passkey;
 mod ask_access;
 mod audit;
 mod authenticate;
@@ -25,6 +26,8 @@ mod list_api_keys;
 mod list_sessions;
 mod list_users;
 mod login;
+mod passkey_login;
+mod passkeys;
 mod policies;
 mod principal;
 mod provider_login;
@@ -33,6 +36,7 @@ mod prune;
 mod refresh;
 mod regenerate_api_key;
 mod register;
+mod remind_admins;
 mod reset_password;
 mod revoke_api_key;
 mod second_factor;
@@ -63,15 +67,20 @@ use roadstead_store::audit::Trail;
 use roadstead_telemetry::Metrics;
 use roadstead_telemetry::metrics::labels::Authentication;
 
+pub use add_passkey::{NewPasskey, NewPasskeyWish};
 pub use authenticate::KeyFault;
 pub use change_policy::Imported;
 pub use change_user::UserPatch;
 pub use confirm_registration::Registered;
 pub use first_admin::FirstStart;
 pub use login::LoginFrom;
+pub use passkey_login::{PasskeyAnswer, PasskeyWish};
+pub use passkeys::{PASSKEYS_OFF, PasskeyFault};
 pub use policies::{RULES_PAGE_MAX, RuleFilter, RulePage};
 pub use provider_login::{Begun, Finished, LoginWish, ProviderAnswer};
 pub use register::Registration;
+pub use remind_admins::Who;
+pub use reset_password::{ResetBegun, ResetDone};
 pub use session_tokens::Issued;
 pub use test_policy::{Answer, QUESTIONS_MAX, Question};
 
@@ -237,6 +246,8 @@ fn taken(fault: roadstead_store::Error) -> Error {
         ("users_username_key", NAME_TAKEN),
         ("users_email_key", "email already exists"),
         ("api_keys_user_id_name_key", "API key with this name already exists"),
+        ("passkeys_user_id_name_key", "a passkey with this name exists already"),
+        ("passkeys_credential_id_key", "this passkey was added already"),
     ] {
         if fault.is_conflict(rule) {
             return Error::new(Code::Conflict, words);

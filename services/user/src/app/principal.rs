@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use roadstead_contracts::agent::{IdentityClaims, RequestKind};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
 use roadstead_contracts::ids::ClusterId;
-use roadstead_contracts::message::Raise;
+use roadstead_contracts::message::{ActsAs, Raise};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_policy::{As, Who};
 
@@ -116,24 +116,24 @@ impl App {
         self.keys.now().identity.sign(&claims).map_err(key_fault)
     }
 
-    /// Signs somebody as whom a caller acts, for one cluster. The right to was checked.
+    /// Signs somebody as whom a caller acts, for one kind of request to a cluster. The right to was checked.
     pub(super) fn sign_somebody(
         &self,
         actor: &Principal,
-        user: &str,
-        roles: &[Role],
+        somebody: &ActsAs,
         cluster: ClusterId,
+        only: Option<RequestKind>,
     ) -> Result<String> {
         let iat = self.clock.now().timestamp();
         let claims = IdentityClaims {
-            sub: user.to_owned(),
+            sub: somebody.user.clone(),
             uid: actor.user_id.to_string(),
-            roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
+            roles: somebody.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             aud: cluster.to_string(),
             iat,
             exp: iat + IDENTITY_SECONDS,
             actor: Some(actor.username.clone()),
-            only: None,
+            only,
         };
         self.keys.now().identity.sign(&claims).map_err(key_fault)
     }

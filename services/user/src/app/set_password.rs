@@ -5,6 +5,7 @@ use roadstead_runtime::Secret;
 
 use super::App;
 use super::service_accounts::has_password;
+use crate::domain::NewPassword;
 
 impl App {
     /// Sets somebody else's password, on an admin's word. Every session of the account ends.
@@ -21,7 +22,7 @@ impl App {
         let hash = self.hash(new).await?;
         let now = self.clock.now();
         let event = self.event(Fact::UserChanged { user_id: user.id }, now);
-        let there = self.store.set_password(user.id, &hash, None, now, &event).await?;
+        let there = self.store.set_password(user.id, &NewPassword::new(&hash), now, &event).await?;
         self.outbox.nudge();
         if there { Ok(()) } else { Err(Error::not_found("User not found")) }
     }

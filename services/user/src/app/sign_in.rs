@@ -1,5 +1,5 @@
 //! Who somebody from an identity provider is here. The provider's name for a person is `(issuer, subject)`, never the e-mail
-//! address: addresses change hands (reliability row A16, seeds-wire M12).
+//! address: addresses change hands (row A16 of `docs/reliability.md`).
 
 use std::collections::BTreeSet;
 

@@ -107,7 +107,7 @@ impl App {
             Some(name) => Place::Namespace(name),
         };
         let object = match (&question.kind, &question.verb) {
-            (Some(kind), Some(verb)) => Some(Object { verb, kind, place }),
+            (Some(kind), Some(verb)) => Some(Object { verb, kind, also: None, place }),
             (None, None) if question.namespace.is_none() => None,
             _ => {
                 let words = "kind and verb must be given together, and with a namespace";

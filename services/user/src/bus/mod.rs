@@ -108,7 +108,7 @@ async fn answer_peer(app: Arc<App>, request: PeerRequest) -> PeerReply {
     if request.body.len() > PEER_BODY_MAX {
         return PeerReply::dead_letter(reason::TOO_LARGE);
     }
-    // The body holds a key in the clear: it is read, answered and forgotten, never logged (seeds-wire K16).
+    // The body holds a key in the clear: it is read, answered and forgotten, never logged.
     let Ok(body) = serde_json::from_slice::<AuthRequest>(&request.body) else {
         return PeerReply::dead_letter(reason::MALFORMED);
     };

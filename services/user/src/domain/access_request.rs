@@ -286,7 +286,7 @@ pub struct Notice {
     pub attempts: i64,
 }
 
-/// Tries to tell a chat: an afternoon with the pauses between. What is told later helps nobody.
+/// Tries to tell a chat: with the pauses between, which double from 5 s, at most some 21 minutes. What is told later helps nobody.
 pub const NOTICE_TRIES: i64 = 9;
 /// Notices that an account's chat is told at once.
 pub const NOTICES_AT_ONCE: i64 = 16;

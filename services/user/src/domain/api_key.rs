@@ -9,13 +9,13 @@ use super::user::is_unseen;
 
 /// Most API keys of an account.
 pub const KEYS_MAX: i64 = 100;
-/// Longest name, characters (seeds-wire §2.9).
+/// Longest name, characters, as in KubeSage.
 const NAME_MAX: usize = 100;
 /// Longest life of a key that ends, days: ten years. Whoever means "for ever" leaves the end out (row U02).
 pub const LIFE_DAYS_MAX: i64 = 3_653;
 /// Longest time for which two secrets of a key work: a rotation over a weekend, seconds.
 pub const OVERLAP_SECONDS_MAX: u32 = 7 * 24 * 3_600;
-/// Characters of the key that a list shows, then stars (seeds-wire §2.9).
+/// Characters of the key that a list shows, then stars, as in KubeSage.
 const PREVIEW_SHOWN: usize = 8;
 const PREVIEW_STARS: &str = "************************";
 

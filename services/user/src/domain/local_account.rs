@@ -1,7 +1,7 @@
-//! What belongs to accounts with a password here.
+//! What belongs to accounts with a password here; passkeys are beside ([`super::Passkey`]).
 
 use chrono::{DateTime, TimeDelta, Utc};
-use roadstead_contracts::ids::UserId;
+use roadstead_contracts::ids::{SessionId, UserId};
 use uuid::Uuid;
 
 /// How long a link to set a new password works: until tomorrow.
@@ -22,6 +22,44 @@ pub struct NewReset {
     pub created_by: UserId,
     /// When it is over.
     pub expires_at: DateTime<Utc>,
+    /// Whether the second factors go with the old password.
+    pub remove_second_factors: bool,
+}
+
+/// A link that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenReset {
+    /// Whose password.
+    pub user_id: UserId,
+    /// Whether the second factors go with the old password.
+    pub remove_second_factors: bool,
+}
+
+/// A new password, and what goes with the old one.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPassword<'a> {
+    /// Its hash.
+    pub hash: &'a str,
+    /// The one session that stays.
+    pub keep: Option<SessionId>,
+    /// Whether every second factor goes, too.
+    pub remove_second_factors: bool,
+}
+
+impl<'a> NewPassword<'a> {
+    /// One that ends every session and leaves second factors as they are.
+    pub fn new(hash: &'a str) -> Self {
+        Self { hash, keep: None, remove_second_factors: false }
+    }
+}
+
+/// What an account asks for beside its password. A passkey signs in without the password, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SecondFactors {
+    /// How many passkeys.
+    pub passkeys: usize,
+    /// Whether codes of an authenticator app are asked for.
+    pub authenticator_app: bool,
 }
 
 /// The authenticator app of an account.

@@ -5,6 +5,7 @@ mod api_key;
 pub mod audit;
 mod leaked;
 mod local_account;
+mod passkey;
 mod password;
 mod policy;
 mod provider;
@@ -22,7 +23,11 @@ pub use api_key::{
     ApiKey, ApiKeyChanges, ApiKeyRef, End, KEYS_MAX, LIFE_DAYS_MAX, NewApiKey, NewSecret, OVERLAP_SECONDS_MAX,
     check_key_name, preview,
 };
-pub use local_account::{Authenticator, NewReset, RECOVERY_CODES, RESET_LIFE};
+pub use local_account::{Authenticator, NewPassword, NewReset, RECOVERY_CODES, RESET_LIFE, SecondFactors, TakenReset};
+pub use passkey::{
+    CEREMONIES_MAX, CEREMONY_LIFE, CLOCKS_APART, Ceremony, KnownPasskey, PASSKEYS_MAX, Passkey, Purpose,
+    RECENT_SIGN_IN, check_passkey_name, plain_transports,
+};
 pub use password::PasswordPolicy;
 pub use policy::{PolicyChange, StoredRule};
 pub use provider::{CALLBACK, PROVIDERS_MAX, ProviderSettings, is_safe, next_page};

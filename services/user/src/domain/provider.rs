@@ -177,7 +177,7 @@ impl ProviderSettings {
         names(&token.all, &self.groups_claim).into_iter().filter(good).map(str::to_owned).collect()
     }
 
-    /// The roles here of somebody from there, by exact names (seeds-wire M13: never by parts of them). `None` when the
+    /// The roles here of somebody from there, by exact names, never by parts of them. `None` when the
     /// provider says nothing about roles.
     pub fn roles(&self, token: &IdToken) -> Option<BTreeSet<Role>> {
         if self.role_map.is_empty() {
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn roles_by_exact_names_only() {
         let mut provider = provider(&[("admin", Role::Admin), ("/ops", Role::Operator), ("everyone", Role::Viewer)]);
-        // The predecessor made an admin of each of these (seeds-wire M13).
+        // The predecessor made an admin of each of these.
         for odd in ["non-admin", "a", "", "Admin", "admin ", "administrator"] {
             assert_eq!(provider.roles(&token(json!({"groups": [odd]}))), Some(BTreeSet::new()), "{odd}");
         }

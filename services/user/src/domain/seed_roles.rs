@@ -1,4 +1,4 @@
-//! KubeSage's role names and permission words (seeds-wire §2.9), mapped onto our roles.
+//! KubeSage's role names and permission words, mapped onto our roles.
 
 use std::collections::BTreeSet;
 
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(parse_roles(["super_admin,viewer"]), Some([Role::Admin, Role::Viewer].into()));
         assert_eq!(parse_roles(["operator", "Developer"]), Some([Role::Operator, Role::Viewer].into()));
         assert_eq!(parse_roles([""]), Some(BTreeSet::new()));
-        // The predecessor asked `"Super Admin" in roles`, and matched parts of words (seeds-wire K6, M13).
+        // The predecessor asked `"Super Admin" in roles`, and matched parts of words.
         for odd in ["non-admin", "not Super Admin", "a", "adm", "Super  Admin"] {
             assert_eq!(parse_roles([odd]), None, "{odd}");
         }

@@ -55,12 +55,16 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
         ("POST", "/auth/login" | "/auth/token" | "/auth/oidc/exchange" | "/auth/oidc/device/token") => {
             here("user.login", "session")
         }
-        ("POST", "/auth/oidc/device") => here("user.begin_login", "session"),
+        ("POST", "/auth/passkeys/login") => here("user.login", "session"),
+        ("POST", "/auth/oidc/device" | "/auth/passkeys/login/begin") => here("user.begin_login", "session"),
         ("POST", "/auth/oidc/logout" | "/auth/oidc/backchannel-logout") => here("session.end", "session"),
         ("POST", "/auth/oidc/links") => here("user.link", "user"),
         ("POST", "/auth/authenticator" | "/auth/authenticator/confirm") => here("user.add_factor", "user"),
         ("POST", "/auth/authenticator/remove") => here("user.remove_factor", "user"),
-        ("DELETE", "/auth/authenticator/{user}") => here("user.remove_factor", "user"),
+        ("DELETE", "/auth/authenticator/{user}" | "/auth/second-factors/{user}") => here("user.remove_factor", "user"),
+        ("POST", "/auth/passkeys" | "/auth/passkeys/begin") => here("user.add_factor", "passkey"),
+        ("PUT", "/auth/passkeys/{id}") => here("user.rename_factor", "passkey"),
+        ("POST", "/auth/passkeys/{id}/remove") => here("user.remove_factor", "passkey"),
         ("POST", "/auth/password-resets") => here("user.begin_reset", "user"),
         ("POST", "/auth/password-reset") => here("user.reset_password", "user"),
         ("POST", "/policies") => here("policy.create", "rule"),
@@ -74,6 +78,7 @@ pub(super) fn word(method: &str, path: &str) -> Option<Word> {
         ("POST", "/auth/register" | "/users") => here("user.create", "user"),
         ("POST", "/auth/register-admin") => here("user.create_admin", "user"),
         ("POST", "/auth/confirm/{id}/{answer}") => here("user.confirm", "user"),
+        ("POST", "/auth/resend-confirm") => here("user.remind", "registration"),
         ("POST", "/auth/reset-admin-password") => here("user.change_password", "user"),
         ("POST", "/auth/change-password" | "/auth/change-password/{user_id}") => here("user.change_password", "user"),
         ("PUT", "/users/{id}") => here("user.change", "user"),
@@ -115,6 +120,11 @@ pub(super) async fn login_tried(app: &App, request: &HttpRequest, name: &str, re
     if let Ok(issued) = result {
         return logged_in(request, issued, "password");
     }
+    about_account(app, request, name).await;
+}
+
+/// Names the account that a sign-in is about, when there is one.
+pub(super) async fn about_account(app: &App, request: &HttpRequest, name: &str) {
     let Ok(name) = Username::parse(name) else { return };
     if let Ok(Some(user)) = app.store.user(&UserRef::Name(name)).await {
         note(request).resource(Resource::named("user", &user.username));

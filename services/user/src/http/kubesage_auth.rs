@@ -1,5 +1,5 @@
-//! KubeSage's `/auth/*` (seeds-wire §2.9), its holes closed: nobody chooses their own roles (K6), nobody sets the admin's
-//! password without being one (K7), a wrong password is 401 (K19), a refresh token is spent by its use (K18).
+//! KubeSage's `/auth/*`, its holes closed: nobody chooses their own roles, nobody sets the admin's password without being one,
+//! a wrong password is 401, a refresh token is spent by its use.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};

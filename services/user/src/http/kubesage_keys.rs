@@ -1,4 +1,4 @@
-//! KubeSage's `/api-keys/*` (seeds-wire §2.9): the caller's own keys.
+//! KubeSage's `/api-keys/*`: the caller's own keys.
 
 use std::collections::BTreeSet;
 

@@ -1,10 +1,12 @@
-//! The rest of KubeSage's `/auth/*` (seeds-wire §2.9) and its licence's state, their holes closed: no link confirms by being
-//! followed (K31), nobody sets an admin's password without being it (K7), and no passwords wait in the clear.
+//! The rest of KubeSage's `/auth/*` and its licence's state, their holes closed: no link confirms by being followed, nobody sets
+//! an admin's password without being it, and no passwords wait in the clear.
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::{DateTime, Utc};
+use roadstead_contracts::audit::Resource;
 use roadstead_contracts::{Error, Result};
+use roadstead_http_kit::audit::note;
 use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext};
 use roadstead_runtime::Secret;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::shapes::{Message, Problem};
+use crate::app::Who;
 
 /// The page of a confirmation link: a button, no script, nothing from elsewhere.
 const CONFIRM_FORM: &str = include_str!("confirm_form.html");
@@ -77,12 +80,42 @@ pub(super) struct License {
     expires_at: Option<DateTime<Utc>>,
 }
 
+/// Body of resend-confirm: one of them.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ResendConfirm {
+    #[serde(default)]
+    confirmation_id: Option<String>,
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+}
+
 fn answer_word(answer: &str) -> Result<bool> {
     match answer {
         "yes" => Ok(true),
         "no" => Ok(false),
         _ => Err(Error::not_found("Not found")),
     }
+}
+
+/// Tells the admins once more of a registration that waits, by the audit trail. The answer is the same whether one waits, whether
+/// there is such an account, and whether registrations are confirmed at all; and nothing waits longer for it.
+#[utoipa::path(
+    post, path = "/auth/resend-confirm", tag = "kubesage auth", operation_id = "seedResendConfirm", security(()),
+    request_body = ResendConfirm,
+    responses((status = 200, description = "Heard", body = Message), (status = 422, description = "Nothing is named", body = Problem))
+)]
+pub(super) async fn resend_confirm(app: Shared, request: HttpRequest, Json(body): Json<ResendConfirm>) -> ApiResult {
+    let who = Who { id: body.confirmation_id, username: body.username, email: body.email };
+    if who.is_empty() {
+        return Err(Error::field(&["body", "email"], "missing", "Field required").into());
+    }
+    if let Some(id) = app.waiting_registration(&who).await? {
+        note(&request).resource(Resource::id("registration", id));
+    }
+    let message = "If a registration waits under that name, the admins have been told again.";
+    Ok(HttpResponse::Ok().json(Message { message }))
 }
 
 /// The page that a confirmation link leads to. Following it changes nothing: mail scanners follow links, too.

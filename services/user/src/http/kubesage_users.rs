@@ -1,4 +1,4 @@
-//! KubeSage's `/users/*` (seeds-wire §2.9).
+//! KubeSage's `/users/*`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use roadstead_auth::token::api_key_proof;

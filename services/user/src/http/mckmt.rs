@@ -1,7 +1,7 @@
-//! MCKMT's `/api/v1/auth/*` (seeds-wire §1.2), with what did not work there working.
+//! MCKMT's `/api/v1/auth/*`, with what did not work there working.
 
 use actix_web::http::header::SET_COOKIE;
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::CredentialKind;
 use roadstead_contracts::{Code, Error};
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::kubesage_registration::Pending;
 use super::shapes::{MckmtUser, Message, Problem};
 use super::{Shared, audit, read};
-use crate::app::{Issued, Registered as Outcome, Registration};
+use crate::app::{Issued, PASSKEYS_OFF, Registered as Outcome, Registration};
 
 /// Ways to log in.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(super) struct Methods {
 /// A way to log in.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LoginMethod {
-    /// `password` or `oidc`.
+    /// `password`, `passkey` or `oidc`.
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
     /// Name.
@@ -72,6 +72,20 @@ pub(super) struct Login {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     code: Option<Secret>,
+    /// Whether the session goes into a cookie instead of into the answer: for pages of the hub.
+    #[serde(default)]
+    browser: bool,
+}
+
+/// Answer of a sign-in whose session is in a cookie.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BrowserSession {
+    /// The account.
+    user: MckmtUser,
+    /// When the session ends.
+    expires_at: DateTime<Utc>,
+    /// The session.
+    session_id: String,
 }
 
 /// Answer of login and refresh.
@@ -148,7 +162,16 @@ pub(super) async fn methods(app: Shared) -> HttpResponse {
         url: format!("/api/v1/auth/oidc/login?provider={}", provider.settings.name),
         provider: Some(provider.settings.name.clone()),
     });
-    HttpResponse::Ok().json(Methods { methods: std::iter::once(password).chain(providers).collect() })
+    let enabled = app.options.party.is_some();
+    let passkey = LoginMethod {
+        kind: "passkey",
+        name: "Passkey".to_owned(),
+        description: if enabled { "Sign in with a passkey" } else { PASSKEYS_OFF }.to_owned(),
+        enabled,
+        url: "/api/v1/auth/passkeys/login/begin".to_owned(),
+        provider: None,
+    };
+    HttpResponse::Ok().json(Methods { methods: [password, passkey].into_iter().chain(providers).collect() })
 }
 
 /// Makes an account, where registration is open; with the header `X-Bootstrap-Token` the first admin.
@@ -187,7 +210,7 @@ pub(super) async fn register(app: Shared, request: HttpRequest, Json(body): Json
     post, path = "/api/v1/auth/login", tag = "auth", operation_id = "login", security(()),
     request_body = Login,
     responses(
-        (status = 200, description = "Logged in", body = Tokens),
+        (status = 200, description = "Logged in; with `browser` only `user`, `session_id` and `expires_at`", body = Tokens),
         (status = 400, description = "A field is missing", body = Problem),
         (status = 401, description = "Name or password is wrong", body = Problem),
         (status = 429, description = "Too many tries", body = Problem)
@@ -201,13 +224,27 @@ pub(super) async fn login(
 ) -> ApiResult {
     let name = read::required("username", body.username, String::is_empty)?;
     let password = read::required("password", body.password, Secret::is_empty)?;
-    let from = read::login_from(&app, &request, &context, body.code);
+    let mut from = read::login_from(&app, &request, &context, body.code);
+    from.browser = body.browser;
     let issued = app.login(&name, password, from).await;
     audit::login_tried(&app, &request, &name, &issued).await;
     let issued = issued.map_err(|error| read::login_fault(&request, error))?;
     let mut response = HttpResponse::Ok();
     read::mark_device(&app, &issued, &mut response)?;
+    if body.browser {
+        return Ok(in_cookie(&app, issued, response));
+    }
     Ok(response.json(tokens(issued, true)))
+}
+
+/// Puts a session into a cookie: no script of a page reads it.
+pub(super) fn in_cookie(app: &Shared, issued: Issued, mut response: HttpResponseBuilder) -> HttpResponse {
+    let session = cookie::set(cookie::SESSION, app.by_tls(), issued.access.expose(), issued.expires_in);
+    response.append_header((SET_COOKIE, session)).json(BrowserSession {
+        expires_at: issued.expires_at,
+        session_id: issued.session_id.to_string(),
+        user: issued.user.into(),
+    })
 }
 
 /// Gives a new pair of tokens for a refresh token, which is spent by it.

@@ -13,13 +13,17 @@ mod local_accounts;
 mod mckmt;
 mod oidc;
 mod openapi;
+mod passkey_shapes;
+mod passkeys;
 mod policies;
+mod policy_file;
 mod policy_shapes;
 mod quotas;
 mod read;
 mod service_accounts;
 mod sessions;
 mod shapes;
+mod sign_in;
 mod well_known;
 
 use std::sync::Arc;
@@ -27,6 +31,7 @@ use std::sync::Arc;
 use actix_web::http::Method;
 use actix_web::web;
 use roadstead_contracts::identity::Action;
+use roadstead_http_kit::figures::{Figures, Served};
 use roadstead_http_kit::probes::{Probes, Version};
 use roadstead_http_kit::{
     Access, Auditor, Front, Limiter, Limits, Listener, RateClass, RouteRow, Routes, ServeOptions,
@@ -52,7 +57,12 @@ fn front(deps: &Deps, app: &Arc<App>) -> Arc<Front> {
         clock: deps.clock.clone(),
         trusted_proxies: options.trusted_proxies.clone(),
         forwarded_by: Some(deps.mesh_key.clone()),
-        limits: Limits { body: options.body_limit, body_time: options.read_timeout, ..Limits::default() },
+        limits: Limits {
+            body: options.body_limit,
+            body_time: options.read_timeout,
+            together: options.bodies_limit,
+            ..Limits::default()
+        },
         metrics: Arc::new(deps.metrics.clone()),
         authenticator: Arc::new(authenticator::Doorkeeper::new(Arc::clone(app))),
         limiter: Limiter::new(options.rates, Some(Arc::new(quotas::Shared::new(Arc::clone(&app.kv))))),
@@ -83,6 +93,19 @@ pub(crate) fn serve(deps: &Deps, app: &Arc<App>, listener: Listener) -> std::io:
         config.app_data(shared.clone());
         table(Arc::clone(&routes), &probes, Arc::clone(&trail)).mount(config);
     })
+}
+
+/// Serves the listener for figures.
+pub(crate) fn serve_figures(deps: &Deps, app: &App, figures: Figures) -> std::io::Result<()> {
+    let served = Served {
+        name: "user-metrics",
+        ids: deps.ids.clone(),
+        clock: deps.clock.clone(),
+        probes: probes(deps.readiness.clone(), Some(deps.metrics.clone())),
+        head_time: app.options.read_timeout,
+        grace: app.options.grace,
+    };
+    figures.serve(served, &deps.tasks)
 }
 
 /// Every route of the service.
@@ -149,7 +172,7 @@ fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes 
         .add(get.clone(), "/api/v1/audit", May(Action::AuditRead), Api, audit::search)
         .add(get.clone(), "/api/v1/audit/export", May(Action::AuditRead), Api, audit::export)
         .add(get.clone(), "/api/v1/audit/checkpoints", May(Action::AuditRead), Api, audit::checkpoints);
-    let routes = policy(machines(routes));
+    let routes = policy(machines(passkey(routes)));
     let routes = access(routes);
     let routes = seed(routes, &post, "/auth/token", Public, kubesage_auth::login);
     let routes = seed(routes, &post, "/auth/login", Public, kubesage_auth::login);
@@ -160,6 +183,7 @@ fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes 
     let routes = seed(routes, &post, "/auth/register-admin", Public, kubesage_auth::register_admin);
     let routes = seed(routes, &get, "/auth/check-admin", Authenticated, kubesage_auth::check_admin);
     let routes = seed(routes, &get, "/auth/check-admin-exists", Public, kubesage_auth::check_admin_exists);
+    let routes = seed(routes, &post, "/auth/resend-confirm", Public, kubesage_registration::resend_confirm);
     let routes = seed(routes, &get, "/auth/confirm/{id}/{answer}", Public, kubesage_registration::confirm_page);
     let routes =
         seed(routes, &post, "/auth/confirm/{id}/{answer}", May(Action::UsersWrite), kubesage_registration::confirm);
@@ -184,6 +208,26 @@ fn table(front: Arc<Front>, probes: &Probes, trail: Arc<dyn Auditor>) -> Routes 
     let routes = seed(routes, &put, "/api-keys/{id}", Authenticated, kubesage_keys::change);
     let routes = seed(routes, &delete, "/api-keys/{id}", Authenticated, kubesage_keys::revoke);
     seed(routes, &post, "/api-keys/{id}/regenerate", Authenticated, kubesage_keys::regenerate)
+}
+
+/// Passkeys, and the page that uses them.
+fn passkey(routes: Routes) -> Routes {
+    use Access::{Action as May, Authenticated, Public};
+    use RateClass::{Api, Seed};
+    const ALL: &str = "/api/v1/auth/passkeys";
+    const ONE: &str = "/api/v1/auth/passkeys/{id}";
+    const FACTORS: &str = "/api/v1/auth/second-factors/{user}";
+    routes
+        .add(Method::GET, ALL, Authenticated, Api, passkeys::list)
+        .add(Method::POST, ALL, Authenticated, Api, passkeys::add)
+        .add(Method::POST, "/api/v1/auth/passkeys/begin", Authenticated, Api, passkeys::begin)
+        .add(Method::POST, "/api/v1/auth/passkeys/login/begin", Public, Seed, passkeys::begin_login)
+        .add(Method::POST, "/api/v1/auth/passkeys/login", Public, Seed, passkeys::login)
+        .add(Method::PUT, ONE, Authenticated, Api, passkeys::rename)
+        .add(Method::POST, "/api/v1/auth/passkeys/{id}/remove", Authenticated, Api, passkeys::remove)
+        .add(Method::DELETE, FACTORS, May(Action::UsersWrite), Api, passkeys::remove_all_of)
+        .add(Method::GET, "/api/v1/auth/sign-in", Public, Api, sign_in::page)
+        .add(Method::GET, "/api/v1/auth/sign-in.js", Public, Api, sign_in::script)
 }
 
 /// Accounts of machines.

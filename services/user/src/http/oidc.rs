@@ -1,4 +1,4 @@
-//! Single sign-on. MCKMT's three routes (seeds-wire §1.2, §1.7), with what was missing there: state, nonce, PKCE, a session
+//! Single sign-on. MCKMT's three routes, with what was missing there: state, nonce, PKCE, a session
 //! for browsers, logins of the command line, logouts that the provider tells of.
 
 use actix_web::http::header::{LOCATION, SET_COOKIE};
@@ -150,11 +150,9 @@ pub(super) async fn callback(
     let mut response = match finished {
         Finished::Tokens(issued) => {
             audit::logged_in(&request, &issued, "oidc");
-            audit::logged_in(&request, &issued, "oidc");
             return Ok(clear(HttpResponse::Ok(), cookie::LOGIN, &app).json(tokens(issued, true)));
         }
         Finished::Browser(issued, next) => {
-            audit::logged_in(&request, &issued, "oidc");
             audit::logged_in(&request, &issued, "oidc");
             let seconds = app.options.refresh_lifetime.as_secs();
             let session = cookie::set(cookie::SESSION, app.by_tls(), issued.access.expose(), seconds);
@@ -214,7 +212,6 @@ pub(super) async fn exchange(
     let origin = read::origin(&request, &context);
     let issued = app.exchange_login_code(body.code.expose(), body.verifier.expose(), origin).await?;
     audit::logged_in(&request, &issued, "oidc");
-    audit::logged_in(&request, &issued, "oidc");
     Ok(HttpResponse::Ok().json(tokens(issued, true)))
 }
 
@@ -254,7 +251,6 @@ pub(super) async fn device_token(
 ) -> ApiResult {
     let origin = read::origin(&request, &context);
     let issued = app.poll_device_login(body.provider.as_deref(), &body.device_code, origin).await?;
-    audit::logged_in(&request, &issued, "oidc");
     audit::logged_in(&request, &issued, "oidc");
     Ok(HttpResponse::Ok().json(tokens(issued, true)))
 }

@@ -6,7 +6,7 @@ use utoipa::openapi::path::PathItem;
 
 use super::{
     ALIAS_PREFIX, access_requests, audit, kubesage_auth, kubesage_keys, kubesage_registration, kubesage_users,
-    local_accounts, mckmt, oidc, policies, service_accounts, sessions, well_known,
+    local_accounts, mckmt, oidc, passkeys, policies, service_accounts, sessions, sign_in, well_known,
 };
 
 #[derive(OpenApi)]
@@ -27,6 +27,16 @@ use super::{
     local_accounts::begin_reset,
     local_accounts::reset_page,
     local_accounts::finish_reset,
+    passkeys::list,
+    passkeys::begin,
+    passkeys::add,
+    passkeys::rename,
+    passkeys::remove,
+    passkeys::remove_all_of,
+    passkeys::begin_login,
+    passkeys::login,
+    sign_in::page,
+    sign_in::script,
     oidc::login,
     oidc::callback,
     oidc::logout,
@@ -71,6 +81,7 @@ use super::{
     kubesage_auth::check_admin,
     kubesage_auth::check_admin_exists,
     kubesage_auth::change_password,
+    kubesage_registration::resend_confirm,
     kubesage_registration::confirm_page,
     kubesage_registration::confirm,
     kubesage_registration::confirmation_status,

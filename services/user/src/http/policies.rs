@@ -9,9 +9,9 @@ use roadstead_http_kit::audit::note;
 use roadstead_http_kit::{ApiResult, Body, Caller, Json, QueryPairs, RequestContext, body};
 use serde::Serialize;
 
-use super::Shared;
 use super::policy_shapes::{AnswerView, ImportView, RuleBody, RuleSet, RuleView, TestBody, view};
 use super::shapes::Problem;
+use super::{Shared, policy_file};
 use crate::app::{Question, RULES_PAGE_MAX, RuleFilter};
 use crate::domain::StoredRule;
 
@@ -159,11 +159,7 @@ fn rule_set(request: &HttpRequest, bytes: &Body) -> Result<RuleSet> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "application/json" => body::parse(&bytes.0),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => {
-            // The parser bounds depth and aliases; its own sentence may repeat what was sent.
-            let fault = |_| Error::new(Code::BadRequest, "the YAML is not a list of rules under `rules:`");
-            serde_saphyr::from_slice(&bytes.0).map_err(fault)
-        }
+        "application/yaml" | "application/x-yaml" | "text/yaml" => policy_file::read(&bytes.0),
         _ => {
             Err(Error::new(Code::UnsupportedMediaType, "the content type must be application/json or application/yaml"))
         }

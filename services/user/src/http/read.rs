@@ -54,6 +54,7 @@ pub(super) fn login_from(
         origin: origin(request, context),
         device: cookie::read(request.headers(), cookie::DEVICE, cookie_names(app)),
         code,
+        browser: false,
     }
 }
 
@@ -92,7 +93,7 @@ pub(super) fn required<T>(field: &'static str, value: Option<T>, is_empty: impl 
         .ok_or_else(|| Error::field(&["body", field], "missing", format!("{field} is required")))
 }
 
-/// A body that is a form or JSON, as its type says (seeds-wire §4.2: one handler, the type decides).
+/// A body that is a form or JSON, as its type says (one handler, the type decides).
 pub(super) fn form_or_json<T: DeserializeOwned>(request: &HttpRequest, bytes: &Body) -> Result<T> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

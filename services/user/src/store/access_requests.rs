@@ -97,9 +97,9 @@ const OVER: &str = concat!(
     columns!(),
     " FROM access_requests WHERE state = 'approved' AND ends_at <= $1 ORDER BY ends_at LIMIT $2"
 );
-// Questions of one account take turns, so that their number is exact.
-const ACCOUNT_LOCK_POSTGRES: &str = "SELECT id FROM users WHERE id = $1 FOR UPDATE";
-const ACCOUNT_LOCK_SQLITE: &str = "SELECT id FROM users WHERE id = $1";
+// Questions of one account take turns, so that their number is exact; so do its second proofs.
+pub(super) const ACCOUNT_LOCK_POSTGRES: &str = "SELECT id FROM users WHERE id = $1 FOR UPDATE";
+pub(super) const ACCOUNT_LOCK_SQLITE: &str = "SELECT id FROM users WHERE id = $1";
 const INSERT_NOTICE: &str = "INSERT INTO access_notices (id, body, next_at) VALUES ($1, $2, $3)";
 const WAITING: &str = "SELECT EXISTS (SELECT 1 FROM access_notices WHERE next_at <= $1)";
 const CLAIM_POSTGRES: &str = "UPDATE access_notices SET next_at = $2 WHERE id = (SELECT id FROM access_notices \

@@ -5,7 +5,9 @@ use roadstead_contracts::ids::{TypedId, UserId};
 use roadstead_store::{Dialect, Result, async_trait};
 use uuid::Uuid;
 
-use crate::domain::{Authenticator, NewReset};
+use super::access_requests::{ACCOUNT_LOCK_POSTGRES, ACCOUNT_LOCK_SQLITE};
+use super::passkeys::{END_BEGUN_PASSKEYS, PRUNE_CODES};
+use crate::domain::{Authenticator, NewReset, Purpose, TakenReset};
 
 /// Local accounts.
 #[async_trait]
@@ -13,12 +15,12 @@ pub trait LocalAccountStore: Send + Sync {
     /// Stores a link with which somebody sets a new password; older ones of the account are over.
     async fn insert_reset(&self, new: &NewReset) -> Result<()>;
     /// Takes a link, once; answers whose it is.
-    async fn take_reset(&self, id: Uuid, digest: &str, now: DateTime<Utc>) -> Result<Option<UserId>>;
+    async fn take_reset(&self, id: Uuid, digest: &str, now: DateTime<Utc>) -> Result<Option<TakenReset>>;
     /// The authenticator app of an account.
     async fn authenticator(&self, user: UserId) -> Result<Option<Authenticator>>;
     /// Stores an app that is not confirmed yet, unless a confirmed one is there.
     async fn begin_authenticator(&self, user: UserId, sealed_secret: &str, now: DateTime<Utc>) -> Result<bool>;
-    /// Confirms it with its first step, and stores the recovery codes' digests.
+    /// Confirms it with its first step, and stores the recovery codes' digests. Passkeys that were begun before are over.
     async fn confirm_authenticator(
         &self,
         user: UserId,
@@ -32,7 +34,7 @@ pub trait LocalAccountStore: Send + Sync {
     async fn spend_recovery_code(&self, user: UserId, digest: &str, now: DateTime<Utc>) -> Result<bool>;
     /// How many recovery codes are left.
     async fn recovery_codes_left(&self, user: UserId) -> Result<u32>;
-    /// Forgets the app and its recovery codes; answers whether there was one.
+    /// Forgets the app, and with the last second proof the recovery codes; answers whether there was one.
     async fn remove_authenticator(&self, user: UserId) -> Result<bool>;
 }
 
@@ -49,22 +51,28 @@ roadstead_store::for_pools! {
             let mut tx = self.begin_write().await?;
             sqlx::query("DELETE FROM password_resets WHERE user_id = $1").bind(new.user_id.uuid()).execute(&mut *tx).await?;
             sqlx::query(
-                "INSERT INTO password_resets (id, user_id, digest, created_by, expires_at) VALUES ($1, $2, $3, $4, $5)",
+                "INSERT INTO password_resets (id, user_id, digest, created_by, expires_at, remove_second_factors) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
             )
             .bind(new.id).bind(new.user_id.uuid()).bind(&new.digest).bind(new.created_by.uuid()).bind(new.expires_at)
+            .bind(new.remove_second_factors)
             .execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(())
         }
 
-        async fn take_reset(&self, id: Uuid, digest: &str, now: DateTime<Utc>) -> Result<Option<UserId>> {
-            let user: Option<Uuid> = sqlx::query_scalar(
+        async fn take_reset(&self, id: Uuid, digest: &str, now: DateTime<Utc>) -> Result<Option<TakenReset>> {
+            let taken: Option<(Uuid, bool)> = sqlx::query_as(
                 "UPDATE password_resets SET used_at = $3 \
-                 WHERE id = $1 AND digest = $2 AND used_at IS NULL AND expires_at > $3 RETURNING user_id",
+                 WHERE id = $1 AND digest = $2 AND used_at IS NULL AND expires_at > $3 \
+                 RETURNING user_id, remove_second_factors",
             )
             .bind(id).bind(digest).bind(now)
             .fetch_optional(self).await?;
-            Ok(user.map(UserId::from_uuid))
+            Ok(taken.map(|(user, remove_second_factors)| TakenReset {
+                user_id: UserId::from_uuid(user),
+                remove_second_factors,
+            }))
         }
 
         async fn authenticator(&self, user: UserId) -> Result<Option<Authenticator>> {
@@ -98,6 +106,8 @@ roadstead_store::for_pools! {
             now: DateTime<Utc>,
         ) -> Result<bool> {
             let mut tx = self.begin_write().await?;
+            sqlx::query(Self::pick(ACCOUNT_LOCK_POSTGRES, ACCOUNT_LOCK_SQLITE)).bind(user.uuid())
+                .execute(&mut *tx).await?;
             let done = sqlx::query(
                 "UPDATE authenticators SET confirmed_at = $2, last_step = $3 WHERE user_id = $1 AND confirmed_at IS NULL",
             )
@@ -106,6 +116,7 @@ roadstead_store::for_pools! {
             if done.rows_affected() == 0 {
                 return Ok(false);
             }
+            sqlx::query(END_BEGUN_PASSKEYS).bind(user.uuid()).bind(Purpose::Add.as_str()).execute(&mut *tx).await?;
             sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1").bind(user.uuid()).execute(&mut *tx).await?;
             for code in codes {
                 sqlx::query("INSERT INTO recovery_codes (user_id, digest) VALUES ($1, $2)")
@@ -142,9 +153,11 @@ roadstead_store::for_pools! {
 
         async fn remove_authenticator(&self, user: UserId) -> Result<bool> {
             let mut tx = self.begin_write().await?;
-            sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1").bind(user.uuid()).execute(&mut *tx).await?;
+            sqlx::query(Self::pick(ACCOUNT_LOCK_POSTGRES, ACCOUNT_LOCK_SQLITE)).bind(user.uuid())
+                .execute(&mut *tx).await?;
             let gone =
                 sqlx::query("DELETE FROM authenticators WHERE user_id = $1").bind(user.uuid()).execute(&mut *tx).await?;
+            sqlx::query(PRUNE_CODES).bind(user.uuid()).execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(gone.rows_affected() > 0)
         }

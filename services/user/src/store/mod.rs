@@ -9,6 +9,7 @@ mod audit_exports;
 mod grants;
 mod hub;
 mod local_accounts;
+mod passkeys;
 mod policy;
 mod registrations;
 mod rows;
@@ -23,6 +24,7 @@ pub use audit_exports::AuditExportStore;
 pub use grants::GrantStore;
 pub use hub::HubStore;
 pub use local_accounts::LocalAccountStore;
+pub use passkeys::{PasskeyAdded, PasskeyStore};
 pub use policy::PolicyStore;
 pub use registrations::RegistrationStore;
 pub use sessions::{KnownSession, Rotation, SessionStore, TurnIn};
@@ -40,6 +42,7 @@ pub trait Store:
     + HubStore
     + SignInStore
     + LocalAccountStore
+    + PasskeyStore
     + PolicyStore
     + AuditStore
     + AuditExportStore
@@ -55,6 +58,7 @@ impl<
         + HubStore
         + SignInStore
         + LocalAccountStore
+        + PasskeyStore
         + PolicyStore
         + AuditStore
         + AuditExportStore,

@@ -7,6 +7,7 @@ use roadstead_contracts::event::Event;
 use roadstead_contracts::identity::Role;
 use roadstead_contracts::ids::{TypedId, UserId};
 use roadstead_store::{Dialect, Error, Result, async_trait, outbox};
+use uuid::Uuid;
 
 use super::rows::UserRow;
 use super::users::{INSERT_ROLE, INSERT_USER, USER_BY_ID};
@@ -31,6 +32,14 @@ pub trait RegistrationStore: Send + Sync {
     async fn reject_registration(&self, id: UserId, now: DateTime<Utc>) -> Result<bool>;
     /// What became of one, and until when it waits.
     async fn registration(&self, id: UserId, now: DateTime<Utc>) -> Result<Option<(RegistrationState, DateTime<Utc>)>>;
+    /// The one that waits under an id, a name or an address.
+    async fn waiting_registration(
+        &self,
+        id: Option<UserId>,
+        username: Option<&str>,
+        email: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<UserId>>;
 }
 
 const LAPSE: &str = "UPDATE registrations SET state = 'expired', password_hash = NULL \
@@ -55,6 +64,8 @@ const PENDING_SQLITE: &str = pending!();
 const SETTLE: &str = "UPDATE registrations SET state = $3, decided_at = $2, password_hash = NULL \
     WHERE id = $1 AND state = 'pending' AND expires_at > $2";
 const STATE: &str = "SELECT state, expires_at FROM registrations WHERE id = $1";
+const WAITING_ONE: &str = "SELECT id FROM registrations WHERE (id = $1 OR username = $2 OR email = $3) \
+    AND state = 'pending' AND expires_at > $4 ORDER BY created_at LIMIT 1";
 // Registrations take turns, so that their number and their names are exact.
 const LOCK_POSTGRES: &str = "LOCK TABLE registrations IN SHARE ROW EXCLUSIVE MODE";
 const LOCK_SQLITE: &str = "SELECT 1";
@@ -144,6 +155,19 @@ roadstead_store::for_pools! {
                 state => state,
             };
             Ok(Some((state, expires_at)))
+        }
+
+        async fn waiting_registration(
+            &self,
+            id: Option<UserId>,
+            username: Option<&str>,
+            email: Option<&str>,
+            now: DateTime<Utc>,
+        ) -> Result<Option<UserId>> {
+            let found: Option<Uuid> = sqlx::query_scalar(WAITING_ONE)
+                .bind(id.map(TypedId::uuid)).bind(username).bind(email).bind(now)
+                .fetch_optional(self).await?;
+            Ok(found.map(UserId::from_uuid))
         }
     }
 }

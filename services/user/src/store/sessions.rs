@@ -162,22 +162,44 @@ struct PairRow {
     revoked_at: Option<DateTime<Utc>>,
 }
 
+/// Writes a [`NewSession`] with its first pair, and ends what the account has too many. A macro, because the two databases'
+/// drivers have no query type in common.
+macro_rules! insert_session {
+    ($tx:expr, $new:expr) => {
+        sqlx::query(INSERT_SESSION)
+            .bind($new.id.uuid())
+            .bind($new.user_id.uuid())
+            .bind(&$new.origin.source)
+            .bind(&$new.origin.user_agent)
+            .bind(&$new.origin.device)
+            .bind($new.created_at)
+            .bind($new.pair.expires_at)
+            .execute(&mut *$tx)
+            .await?;
+        sqlx::query(INSERT_PAIR)
+            .bind($new.pair.id.uuid())
+            .bind($new.id.uuid())
+            .bind(&$new.pair.digest)
+            .bind($new.pair.expires_at)
+            .bind($new.created_at)
+            .execute(&mut *$tx)
+            .await?;
+        sqlx::query(END_SURPLUS)
+            .bind($new.user_id.uuid())
+            .bind($new.created_at)
+            .bind(SESSIONS_MAX)
+            .execute(&mut *$tx)
+            .await?;
+    };
+}
+
+pub(super) use insert_session;
+
 roadstead_store::for_pools! {
     impl SessionStore for [PgPool, SqlitePool] {
         async fn open_session(&self, new: &NewSession) -> Result<()> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_SESSION)
-                .bind(new.id.uuid()).bind(new.user_id.uuid())
-                .bind(&new.origin.source).bind(&new.origin.user_agent).bind(&new.origin.device)
-                .bind(new.created_at).bind(new.pair.expires_at)
-                .execute(&mut *tx).await?;
-            sqlx::query(INSERT_PAIR)
-                .bind(new.pair.id.uuid()).bind(new.id.uuid()).bind(&new.pair.digest)
-                .bind(new.pair.expires_at).bind(new.created_at)
-                .execute(&mut *tx).await?;
-            sqlx::query(END_SURPLUS)
-                .bind(new.user_id.uuid()).bind(new.created_at).bind(SESSIONS_MAX)
-                .execute(&mut *tx).await?;
+            insert_session!(tx, new);
             tx.commit().await?;
             Ok(())
         }

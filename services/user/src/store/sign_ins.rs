@@ -7,7 +7,7 @@ use roadstead_store::{Dialect, Error, Result, async_trait, outbox};
 use uuid::Uuid;
 
 use super::rows::{UserRow, user_columns};
-use super::sessions::{END_SURPLUS, INSERT_PAIR, INSERT_SESSION};
+use super::sessions::{END_SURPLUS, INSERT_PAIR, INSERT_SESSION, insert_session};
 use crate::domain::{
     LOGINS_MAX, LoginCode, Loopback, NewAccount, NewSession, ProviderLogin, SESSIONS_MAX, SignIn, User,
 };
@@ -224,15 +224,7 @@ roadstead_store::for_pools! {
 
         async fn open_sign_in(&self, new: &NewSession, sign_in: &SignIn) -> Result<()> {
             let mut tx = self.begin_write().await?;
-            sqlx::query(INSERT_SESSION)
-                .bind(new.id.uuid()).bind(new.user_id.uuid())
-                .bind(&new.origin.source).bind(&new.origin.user_agent).bind(&new.origin.device)
-                .bind(new.created_at).bind(new.pair.expires_at)
-                .execute(&mut *tx).await?;
-            sqlx::query(INSERT_PAIR)
-                .bind(new.pair.id.uuid()).bind(new.id.uuid()).bind(&new.pair.digest)
-                .bind(new.pair.expires_at).bind(new.created_at)
-                .execute(&mut *tx).await?;
+            insert_session!(tx, new);
             sqlx::query(
                 "INSERT INTO sign_ins (session_id, provider, issuer, subject, provider_session, sealed_id_token) \
                  VALUES ($1, $2, $3, $4, $5, $6)",
@@ -240,9 +232,6 @@ roadstead_store::for_pools! {
             .bind(new.id.uuid()).bind(&sign_in.provider).bind(&sign_in.issuer).bind(&sign_in.subject)
             .bind(&sign_in.provider_session).bind(&sign_in.sealed_id_token)
             .execute(&mut *tx).await?;
-            sqlx::query(END_SURPLUS)
-                .bind(new.user_id.uuid()).bind(new.created_at).bind(SESSIONS_MAX)
-                .execute(&mut *tx).await?;
             tx.commit().await?;
             Ok(())
         }

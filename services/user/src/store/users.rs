@@ -5,9 +5,10 @@ use roadstead_contracts::event::Event;
 use roadstead_contracts::ids::{TypedId, UserId};
 use roadstead_store::{Dialect, Result, Window, async_trait, outbox};
 
+use super::passkeys::{END_BEGUN_APP, PRUNE_CODES, REMOVE_ALL};
 use super::policy::{count_up, forget_subject, put_rule, remove_rule};
 use super::rows::{UserRow, user_columns};
-use crate::domain::{NewUser, User, UserChanges, UserRef};
+use crate::domain::{NewPassword, NewUser, User, UserChanges, UserRef};
 
 /// What came of changing or removing an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,15 +49,9 @@ pub trait UserStore: Send + Sync {
     async fn delete_user(&self, id: UserId, event: &Event) -> Result<UserChange>;
     /// Stores the hash of the same password made anew, unless the password was changed meanwhile.
     async fn rehash_password(&self, id: UserId, old_hash: &str, new_hash: &str) -> Result<()>;
-    /// Stores a new password's hash and ends every session but `keep`. Answers whether the account is there.
-    async fn set_password(
-        &self,
-        id: UserId,
-        hash: &str,
-        keep: Option<roadstead_contracts::ids::SessionId>,
-        now: DateTime<Utc>,
-        event: &Event,
-    ) -> Result<bool>;
+    /// Stores a new password's hash, and ends what goes with the old one: sessions, an app that was begun with it, where it is asked
+    /// for the second factors. Answers whether the account is there.
+    async fn set_password(&self, id: UserId, new: &NewPassword<'_>, now: DateTime<Utc>, event: &Event) -> Result<bool>;
 }
 
 pub(super) const INSERT_USER: &str = "INSERT INTO users \
@@ -232,19 +227,18 @@ roadstead_store::for_pools! {
         async fn set_password(
             &self,
             id: UserId,
-            hash: &str,
-            keep: Option<roadstead_contracts::ids::SessionId>,
+            new: &NewPassword<'_>,
             now: DateTime<Utc>,
             event: &Event,
         ) -> Result<bool> {
             let mut tx = self.begin_write().await?;
             let changed = sqlx::query("UPDATE users SET password_hash = $2, updated_at = $3 WHERE id = $1")
-                .bind(id.uuid()).bind(hash).bind(now)
+                .bind(id.uuid()).bind(new.hash).bind(now)
                 .execute(&mut *tx).await?;
             if changed.rows_affected() == 0 {
                 return Ok(false);
             }
-            match keep {
+            match new.keep {
                 Some(keep) => {
                     sqlx::query(END_OTHER_SESSIONS)
                         .bind(id.uuid()).bind(now).bind("password_changed").bind(keep.uuid())
@@ -254,6 +248,13 @@ roadstead_store::for_pools! {
                     sqlx::query(END_SESSIONS).bind(id.uuid()).bind(now).bind("password_changed").execute(&mut *tx).await?
                 }
             };
+            sqlx::query(END_BEGUN_APP).bind(id.uuid()).execute(&mut *tx).await?;
+            if new.remove_second_factors {
+                for remove in REMOVE_ALL {
+                    sqlx::query(remove).bind(id.uuid()).execute(&mut *tx).await?;
+                }
+                sqlx::query(PRUNE_CODES).bind(id.uuid()).execute(&mut *tx).await?;
+            }
             outbox::push(&mut tx, event).await?;
             tx.commit().await?;
             Ok(true)

@@ -79,7 +79,7 @@ async fn no_route_takes_a_bad_credential() {
         let twice = call(&rig, method, &path, &[("Authorization", &good), ("Authorization", &good)]).await;
         assert_eq!(twice.status, 401, "{method} {path} with two bearers");
     }
-    assert_eq!(walked, 81);
+    assert_eq!(walked, 87);
     rig.stop().await;
 }
 
@@ -113,6 +113,8 @@ fn public_routes_are_these_and_no_others() {
             "GET /api/v1/auth/oidc/callback",
             "GET /api/v1/auth/oidc/login",
             "GET /api/v1/auth/password-reset",
+            "GET /api/v1/auth/sign-in",
+            "GET /api/v1/auth/sign-in.js",
             "GET /auth/check-admin-exists",
             "GET /auth/check-password-reset-status",
             "GET /auth/confirm/{id}/{answer}",
@@ -127,6 +129,8 @@ fn public_routes_are_these_and_no_others() {
             "POST /api/v1/auth/oidc/device",
             "POST /api/v1/auth/oidc/device/token",
             "POST /api/v1/auth/oidc/exchange",
+            "POST /api/v1/auth/passkeys/login",
+            "POST /api/v1/auth/passkeys/login/begin",
             "POST /api/v1/auth/password-reset",
             "POST /api/v1/auth/refresh",
             "POST /api/v1/auth/register",
@@ -134,6 +138,7 @@ fn public_routes_are_these_and_no_others() {
             "POST /auth/refresh",
             "POST /auth/register",
             "POST /auth/register-admin",
+            "POST /auth/resend-confirm",
             "POST /auth/token",
             "POST /auth/token/refresh",
         ]

@@ -1,4 +1,4 @@
-//! API keys (seeds-wire §2.9), their whole life.
+//! API keys, their whole life.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -76,7 +76,7 @@ async fn rename_end_switch_off_regenerate_revoke() {
     assert_eq!(put(json!({"expires_at": null})).await.body["expires_at"], Value::Null);
     assert_eq!(put(json!({"expires_at": "2020-01-01T00:00:00Z"})).await.status, 422);
 
-    // The web UI's own call: a double slash (seeds-wire §4.1).
+    // The web UI's own call: a double slash.
     let again = rig.as_bearer(&token, "POST", &format!("/api/v1.0/api-keys//{id}/regenerate"), None).await;
     assert_eq!((again.status, members(&again.body)), (200, MADE.to_vec()));
     assert_eq!(works(key).await, 401);

@@ -2,7 +2,9 @@
 
 use roadstead_auth::audit::{CheckpointKey, Fault, GENESIS, Report, Verifier};
 use roadstead_auth::ed25519::{PrivateKey, PublicKey};
-use roadstead_contracts::audit::{Actor, AuditRecord, AuditStart, ExportHead, ExportLine, Origin, Resource};
+use roadstead_contracts::audit::{
+    Actor, AuditCheckpoint, AuditRecord, AuditStart, ExportHead, ExportLine, Origin, Resource,
+};
 use roadstead_contracts::ids::{AuditId, TypedId};
 use roadstead_contracts::message::RecordAudit;
 use roadstead_user::domain::audit::AuditFilter;
@@ -29,6 +31,11 @@ async fn rows(rig: &Rig, key: &str, query: &str, count: usize) -> Vec<Value> {
 
 /// The whole trail, checked as `roadstead audit verify` does.
 async fn verify(rig: &Rig, key: &str) -> Report {
+    verify_with(rig, key, &[]).await
+}
+
+/// The same with checkpoints that somebody kept elsewhere.
+async fn verify_with(rig: &Rig, key: &str, kept: &[AuditCheckpoint]) -> Report {
     let export = rig.as_key(key, "GET", "/api/v1/audit/export", None).await;
     assert_eq!(export.status, 200);
     // One line alone is read as JSON by the rig.
@@ -43,6 +50,9 @@ async fn verify(rig: &Rig, key: &str) -> Report {
     let shipped = rig.as_key(key, "GET", "/api/v1/audit/checkpoints", None).await.body;
     for checkpoint in shipped["checkpoints"].as_array().unwrap() {
         verifier.checkpoint(&serde_json::from_value(checkpoint.clone()).unwrap());
+    }
+    for checkpoint in kept {
+        verifier.checkpoint(checkpoint);
     }
     for line in &lines {
         if let ExportLine::Row(row) = line {
@@ -194,6 +204,64 @@ async fn l03_every_change_in_the_database_is_named() {
     }
 }
 
+/// The number of the last row, once a checkpoint covers the one of this number.
+async fn signed_to(rig: &Rig, key: &str, number: i64) -> i64 {
+    let signed = || async {
+        let body = rig.as_key(key, "GET", "/api/v1/audit/checkpoints", None).await.body;
+        body["checkpoints"].as_array().is_some_and(|all| all.iter().any(|one| one["seq"].as_i64() >= Some(number)))
+    };
+    eventually("a checkpoint is signed", signed).await;
+    verify(rig, key).await.range.unwrap().1
+}
+
+/// Row F28: a database that is put back to what it was some time ago. Who kept the checkpoints sees from which row on the trail is
+/// another one, be it shorter or longer than the lost one.
+#[tokio::test(flavor = "multi_thread")]
+async fn f28_a_database_that_was_put_back_shows_its_gap() {
+    let outside = tempfile::tempdir().unwrap();
+    let (shipped, backup) = (outside.path().join("shipped.jsonl"), outside.path().join("backup.db"));
+    let env =
+        [("ROADSTEAD_AUDIT_CHECKPOINT_ROWS", "4"), ("ROADSTEAD_AUDIT_CHECKPOINT_FILE", shipped.to_str().unwrap())];
+    let rig = rig_with(&env).await;
+    let key = rig.owner().await.api_key.expose().to_owned();
+    let happens = async |rig: &Rig, numbers: std::ops::Range<u128>| {
+        let records = numbers.map(|number| record(number, "a.b")).collect();
+        rig.bus.call(&RecordAudit { records }, &context()).await.unwrap();
+    };
+    happens(&rig, 0..12).await;
+    signed_to(&rig, &key, 12).await;
+    let file = rig.folder.path().join("user.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", file.display())).await.unwrap();
+    sqlx::query("VACUUM INTO $1").bind(backup.to_str()).execute(&pool).await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT max(seq) FROM audit_chain").fetch_one(&pool).await.unwrap();
+    pool.close().await;
+    happens(&rig, 100..112).await;
+    let lost = signed_to(&rig, &key, kept + 8).await;
+    let folder = rig.stop().await;
+
+    // Removed and not written over: a connection that still closes has the file that it had.
+    for left in ["user.db", "user.db-wal", "user.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(left));
+    }
+    std::fs::copy(&backup, &file).unwrap();
+    let shipped = std::fs::read_to_string(&shipped).unwrap();
+    let shipped: Vec<AuditCheckpoint> = shipped.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let sealed = shipped.iter().map(|checkpoint| checkpoint.seq).filter(|seq| *seq <= kept).max().unwrap();
+    let rig = crate::rig::start(folder, &env).await;
+    assert_eq!(verify(&rig, &key).await.fault, None, "by itself it is a trail like any other");
+    let fault = verify_with(&rig, &key, &shipped).await.fault.unwrap();
+    assert!(matches!(fault, Fault::Cut { row, checkpoint } if row > kept && checkpoint > kept), "{fault}");
+    // It goes on, beyond where it had been.
+    for first in [200, 212, 224] {
+        happens(&rig, first..first + 12).await;
+    }
+    assert!(signed_to(&rig, &key, lost + 4).await > lost);
+    assert_eq!(verify(&rig, &key).await.fault, None);
+    let fault = verify_with(&rig, &key, &shipped).await.fault.unwrap();
+    assert!(matches!(fault, Fault::Rewritten { row, checkpoint } if row > sealed && checkpoint > kept), "{fault}");
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_leaves_a_chain_that_verifies() {
     let rig = rig_with(&[("ROADSTEAD_AUDIT_CHECKPOINT_ROWS", "1"), ("ROADSTEAD_AUDIT_RETENTION", "30d")]).await;
@@ -263,4 +331,25 @@ pub async fn on_a_store(store: &dyn Store) {
     let rows = store.audit_after(0, 100).await.unwrap();
     assert_eq!((rows[0].seq, &rows[0].prev), (4, &start.hash));
     assert_eq!(store.checkpoints_after(0, 10).await.unwrap().len(), 2);
+}
+
+/// Row A07: a token that was turned in twice leaves the refusal, and which session it ended and whose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a07_a_spent_refresh_token_is_in_the_trail() {
+    let rig = rig().await;
+    let owner = rig.owner().await;
+    let key = owner.api_key.expose();
+    let first = rig.account("ada").await;
+    let turn_in = |token: String| rig.post("/api/v1/auth/refresh", json!({"refresh_token": token}));
+    let second = turn_in(first.text("refresh_token")).await;
+    assert_eq!(turn_in(second.text("refresh_token")).await.status, 200);
+    assert_eq!(turn_in(first.text("refresh_token")).await.code(), "token_reuse");
+    let refused = rows(&rig, key, "action=session.refresh&outcome=refused", 1).await;
+    assert_eq!(refused[0]["record"]["outcome"]["code"], "token_reuse", "{refused:?}");
+    let ended = rows(&rig, key, "action=session.end", 1).await;
+    assert_eq!(ended[0]["record"]["detail"]["reason"], "token_reuse", "{ended:?}");
+    assert!(ended[0]["record"]["resource"]["name"].as_str().is_some_and(|id| !id.is_empty()), "{ended:?}");
+    let all = rows(&rig, key, "limit=1000", 2).await;
+    assert!(!Value::from(all).to_string().contains(&first.text("refresh_token")[37..]));
+    rig.stop().await;
 }

@@ -184,7 +184,7 @@ async fn a_peer_of_the_seeds_gets_the_seeds_answer() {
     }
     rig.clock.advance(TimeDelta::days(1));
     ask(&rig, Some("kubesage"), seed_body(&key)).await;
-    assert_eq!(result(&rig).await["error"], "Invalid API key", "expired (seeds-wire K12)");
+    assert_eq!(result(&rig).await["error"], "Invalid API key", "expired");
     rig.as_key(admin, "PUT", "/users/ada", Some(json!({"is_active": false}))).await;
     let token = rig.login("svc-kubesage", "password123").await.text("access_token");
     let own = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "own"}))).await.text("api_key");
@@ -231,7 +231,8 @@ async fn garbage_and_strangers_are_dead_letters() {
 async fn only_listed_accounts_stand_for_peers() {
     let rig = rig_with(&PEERS).await;
     rig.owner().await;
-    let identify = |account: &str| IdentifyPeer { account: account.to_owned(), cluster_id: Some(cluster(7)) };
+    let identify =
+        |account: &str| IdentifyPeer { account: account.to_owned(), cluster_id: Some(cluster(7)), raise: None };
     for account in ["svc-kubesage", "owner", "nobody", ""] {
         let refused = rig.bus.call(&identify(account), &context()).await.unwrap_err();
         assert_eq!(refused.code, Code::InvalidCredential, "{account}");

@@ -1,14 +1,12 @@
 //! Two dozen secrets through the doors of single sign-on, devices, machines, second factors and reset links: none of them in a
 //! log line, a span, a record of the audit trail, an event, a metric, a `Debug` text or a file (reliability row L01).
 
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use roadstead_auth::totp::STEP_SECONDS;
 use roadstead_bus::Subscriber;
+use roadstead_testkit::logs;
 use serde_json::{Value, json};
-use tracing::field::{Field, Visit};
-use tracing::span;
 
 use crate::local_accounts::app_of;
 use crate::oidc::{ada, pairs, sso_with};
@@ -19,47 +17,6 @@ const PASSWORD: &str = "c4nary-password-quay";
 const NEXT: &str = "c4nary-password-pier";
 const TYPED: &str = "c4nary-typed-as-name";
 const MACHINES: &str = "/api/v1/service-accounts";
-
-/// Keeps every line and span of ours, at any level: traces carry the same fields.
-struct Lines;
-
-static LINES: Mutex<String> = Mutex::new(String::new());
-
-impl Visit for &Lines {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value:?} ", field.name());
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        let _ = write!(LINES.lock().unwrap(), "{}={value} ", field.name());
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("roadstead")
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut &*self);
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut &*self);
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut &*self);
-        LINES.lock().unwrap().push('\n');
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
 
 /// The secret part of a token: what stands behind its last point.
 fn last_part(text: &str) -> String {
@@ -76,8 +33,7 @@ fn tokens(answer: &Answer) -> [String; 2] {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn l01_canaries_of_the_newer_doors() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| tracing::subscriber::set_global_default(Lines).unwrap());
+    logs::keep();
     let sso = sso_with(&[("ROADSTEAD_PUBLIC_URL", "https://hub.example/")]).await;
     let rig = &sso.rig;
     let events = Arc::new(Mutex::new(String::new()));
@@ -140,7 +96,7 @@ async fn l01_canaries_of_the_newer_doors() {
     echoes.push(rig.send(rig.request("GET", "/metrics")).await.body);
     echoes.push(Value::String(format!("{:?} {:?}", rig.service, rig.bus)));
     echoes.push(Value::String(events.lock().unwrap().clone()));
-    let lines = LINES.lock().unwrap().clone();
+    let lines = logs::lines();
     assert!(lines.contains("/api/v1/auth/oidc") && events.lock().unwrap().contains("user"), "nothing was kept");
     echoes.push(Value::String(lines));
     assert_clean(&canaries, &echoes);

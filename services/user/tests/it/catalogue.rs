@@ -14,7 +14,7 @@ use crate::rig::{Answer, BOOTSTRAP, rig};
 const BODILESS: &[&str] =
     &["/logout", "/regenerate", "/rotate", "/oidc/logout", "/approve", "/deny", "/withdraw", "/end", "/{answer}"];
 /// Every field that any route of ours takes, so that each is sent with a wrong type.
-const FIELDS: [&str; 27] = [
+const FIELDS: [&str; 29] = [
     "username",
     "email",
     "password",
@@ -42,6 +42,8 @@ const FIELDS: [&str; 27] = [
     "clusters",
     "sources",
     "scope",
+    "credential",
+    "browser",
 ];
 
 fn bad_bodies() -> Vec<Vec<u8>> {

@@ -6,12 +6,13 @@ use chrono::{TimeDelta, Utc};
 use roadstead_auth::jwt::{KeySet, Verifier};
 use roadstead_auth::keyfile::KeyFile;
 use roadstead_contracts::message::{IdentityKeySet, IdentityKeys};
+use roadstead_runtime::ManualClock;
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
 use roadstead_user::keys::Keys;
 use roadstead_user::options::Options;
 use serde_json::json;
 
-use crate::rig::{context, rig, rig_with, start};
+use crate::rig::{context, rig, rig_with, start, start_at};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_file_is_private_and_survives_a_restart() {
@@ -30,6 +31,19 @@ async fn the_file_is_private_and_survives_a_restart() {
     assert_eq!(rig.get(&login.text("access_token"), "/users/me").await.status, 200);
     assert_eq!(rig.as_key(&key, "GET", "/users/me", None).await.status, 200);
     rig.stop().await;
+}
+
+/// Row C05: a machine without a battery begins in the past.
+#[tokio::test(flavor = "multi_thread")]
+async fn c05_a_clock_from_before_the_build_is_no_obstacle() {
+    for time in ["1970-01-01T00:00:05Z", "2001-02-03T04:05:06Z"] {
+        let rig = start_at(tempfile::tempdir().unwrap(), &[], ManualClock::at(time.parse().unwrap())).await;
+        let token = rig.account("ada").await.text("access_token");
+        assert_eq!(rig.get(&token, "/users/me").await.status, 200, "{time}");
+        let made = rig.as_bearer(&token, "POST", "/api-keys", Some(json!({"key_name": "ci"}))).await;
+        assert_eq!(rig.as_key(&made.text("api_key"), "GET", "/users/me", None).await.status, 200, "{time}");
+        rig.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

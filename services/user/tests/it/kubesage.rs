@@ -1,4 +1,4 @@
-//! KubeSage's bodies for `/auth/*` and `/users/*` under both prefixes (seeds-wire §2.9, §4.1).
+//! KubeSage's bodies for `/auth/*` and `/users/*` under both prefixes.
 
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn every_way_to_log_in() {
                 let me = rig.get(&answer.text("access_token"), &format!("{prefix}/users/me")).await;
                 assert_eq!((me.status, members(&me.body)), (200, USER.to_vec()));
             }
-            // Not 500 "Database connection failed" (seeds-wire K19).
+            // Not 500 "Database connection failed".
             let wrong = rig.post(&url, json!({"username": "john.doe", "password": "wrong-password"})).await;
             assert_eq!((wrong.status, wrong.detail()), (401, "Incorrect username or password"));
             assert_eq!(wrong.headers["www-authenticate"], "Bearer");
@@ -84,7 +84,7 @@ async fn refresh_and_logout() {
     }
     let out = rig.as_bearer(&login.text("access_token"), "POST", "/auth/logout", None).await;
     assert_eq!((out.status, &out.body), (200, &json!({"message": "Successfully logged out"})));
-    // The refresh token goes with the session (seeds-wire K18).
+    // The refresh token goes with the session.
     assert_eq!(rig.post("/auth/refresh", json!({"refresh_token": refresh})).await.status, 401);
     rig.stop().await;
 }

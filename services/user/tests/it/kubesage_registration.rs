@@ -1,8 +1,8 @@
-//! KubeSage's confirmation of registrations, its reset of an admin's password, and its licence (seeds-wire §2.9).
+//! KubeSage's confirmation of registrations, its reset of an admin's password, and its licence.
 
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, members, rig, rig_with};
+use crate::rig::{Rig, eventually, members, rig, rig_with};
 
 async fn confirmed() -> Rig {
     rig_with(&[("ROADSTEAD_USER_REGISTRATION", "confirmed")]).await
@@ -118,4 +118,47 @@ async fn no_licence_runs_out() {
         assert_eq!((answer.status, answer.body), (200, body), "{path}");
     }
     rig.stop().await;
+}
+
+/// The seed's web page asks for it and no server of the seed had it (K18). It tells nothing, and nothing waits longer for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_resend_confirm_tells_nobody_but_the_admins() {
+    let rig = confirmed().await;
+    let admin = rig.owner().await.api_key.expose().to_owned();
+    let id = rig.post("/auth/register", body("ada")).await.text("confirmation_id");
+    let status = format!("/auth/confirmation-status/{id}");
+    let before = rig.as_key(&admin, "GET", &status, None).await.body;
+    let message = json!({"message": "If a registration waits under that name, the admins have been told again."});
+    for path in ["/auth/resend-confirm", "/api/v1.0/auth/resend-confirm"] {
+        for named in [
+            json!({"email": "Ada@example.com"}),
+            json!({"username": "ada"}),
+            json!({"confirmation_id": id}),
+            // An account, nobody, and what is neither name nor address.
+            json!({"username": "owner"}),
+            json!({"username": "nobody"}),
+            json!({"email": "nobody@example.com"}),
+            json!({"confirmation_id": "undefined"}),
+            json!({"email": "' OR 1=1 --"}),
+        ] {
+            let answer = rig.post(path, named.clone()).await;
+            assert_eq!((answer.status, &answer.body), (200, &message), "{named}");
+            assert!(answer.headers.get("set-cookie").is_none());
+        }
+        assert_eq!(rig.post(path, json!({})).await.status, 422);
+    }
+    assert_eq!(rig.as_key(&admin, "GET", &status, None).await.body, before, "it waits no longer than before");
+    eventually("the trail names what waits, and only that", || async {
+        let path = "/api/v1/audit?action=user.remind&phase=outcome&outcome=succeeded";
+        let rows = rig.as_key(&admin, "GET", path, None).await.body;
+        let named = |row: &&Value| row["record"]["resource"]["name"] == id.as_str();
+        let rows = rows.as_array().unwrap();
+        (rows.len(), rows.iter().filter(named).count()) == (16, 6)
+    })
+    .await;
+    rig.stop().await;
+    // Where nobody confirms registrations the answer is the same.
+    let open = rig_with(&[]).await;
+    assert_eq!(open.post("/auth/resend-confirm", json!({"username": "ada"})).await.body, message);
+    open.stop().await;
 }

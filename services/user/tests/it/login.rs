@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use roadstead_http_kit::forward;
 use serde_json::{Value, json};
 
-use crate::rig::{Answer, Rig, rig, rig_with};
+use crate::rig::{Answer, NO_REDIS, Rig, rig, rig_with};
 
 /// A login that the front door forwards for a client at this address.
 async fn from(rig: &Rig, address: &str, name: &str, password: &str) -> Answer {
@@ -38,6 +38,19 @@ async fn ten_a_minute_for_an_account_and_a_source() {
     assert_eq!(from(&rig, "192.0.2.2", "ada", "password123").await.status, 200, "another source");
     rig.clock.advance(TimeDelta::minutes(1));
     assert_eq!(from(&rig, "192.0.2.1", "ada", "password123").await.status, 200);
+    rig.stop().await;
+}
+
+/// Row F08: without Redis a process counts by itself, and does not stop counting.
+#[tokio::test(flavor = "multi_thread")]
+async fn f08_without_redis_guessing_ends_all_the_same() {
+    let rig = rig_with(&[NO_REDIS, ("ROADSTEAD_RATE_LIMIT_LOGIN_PER_MINUTE", "10")]).await;
+    rig.register("ada").await;
+    for _ in 0..10 {
+        assert_eq!(from(&rig, "192.0.2.1", "ada", "wrong-password").await.status, 401);
+    }
+    assert_eq!(from(&rig, "192.0.2.1", "ada", "password123").await.status, 429);
+    assert_eq!(from(&rig, "192.0.2.2", "ada", "password123").await.status, 200, "another source");
     rig.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! MCKMT's bodies for `/api/v1/auth/*` (seeds-wire §1.2, §4.1), member by member.
+//! MCKMT's bodies for `/api/v1/auth/*`, member by member.
 
 use serde_json::json;
 
@@ -70,6 +70,9 @@ async fn methods() {
         (&password["type"], &password["enabled"], &password["url"]),
         (&json!("password"), &json!(true), &json!("/api/v1/auth/login"))
     );
+    let passkey = &methods.body["methods"][1];
+    assert_eq!((&passkey["type"], &passkey["enabled"]), (&json!("passkey"), &json!(false)));
+    assert!(passkey["description"].as_str().unwrap().contains("server.public_url"), "it says why: {passkey}");
     rig.stop().await;
 }
 
@@ -166,7 +169,7 @@ async fn odd_bodies_are_refused_without_work() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_chooses_their_own_rights() {
     let rig = rig().await;
-    // Reliability row R03, seeds-wire K6.
+    // Row R03 of `docs/reliability.md`.
     let body = json!({
         "username": "eve", "email": "eve@example.com", "password": "password123",
         "roles": ["admin"], "role": "admin", "is_active": false, "active": false, "auth_source": "oidc",

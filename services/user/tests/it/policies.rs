@@ -113,6 +113,19 @@ async fn files_go_out_and_in() {
     let done = rig.as_key(key, "POST", "/api/v1/policies/import?replace=true", Some(one)).await;
     assert_eq!(done.body, json!({"created": 0, "changed": 1, "unchanged": 0, "removed": 1}));
 
+    // A wrong word is told with its place, in both spellings of a file.
+    let wrong = rule("b", "allowed", &["*"], &["users:read"]);
+    let rules = json!({"rules": [rule("a", "allow", &["*"], &["users:read"]), wrong.clone()]});
+    let flow = serde_json::to_string(&rules).unwrap();
+    for refused in [
+        rig.as_key(key, "POST", "/api/v1/policies/import", Some(rules)).await,
+        yaml(&rig, key, "/api/v1/policies/import", &flow).await,
+    ] {
+        assert_eq!((refused.status, refused.detail()), (400, "rules[1].effect: expected `allow` or `deny`"));
+    }
+    let refused = rig.as_key(key, "POST", "/api/v1/policies", Some(wrong)).await;
+    assert_eq!((refused.status, refused.detail()), (400, "effect: expected `allow` or `deny`"));
+
     let before = rig.as_key(key, "GET", "/api/v1/policies", None).await.body;
     for (text, status) in [
         ("rules: [{name: x}]", 400),

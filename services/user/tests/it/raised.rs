@@ -7,12 +7,15 @@ use roadstead_auth::token::api_key_proof;
 use roadstead_contracts::Code;
 use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::ids::{ClusterId, OperationId, TypedId as _};
-use roadstead_contracts::message::{Authenticate, GrantCluster, IdentityKeys, Raise, SignOperation};
+use roadstead_contracts::message::{
+    ActsAs, Authenticate, AuthenticateAs, CredentialProof, GrantCluster, IdentifyPeer, IdentityKeys, Raise,
+    SignOperation,
+};
 use roadstead_contracts::operation::Work;
 use roadstead_contracts::policy::ClusterFacts;
 use serde_json::json;
 
-use crate::rig::{context, eventually, rig};
+use crate::rig::{context, eventually, rig, rig_with};
 
 fn cluster() -> ClusterFacts {
     let id = ClusterId::from_uuid(uuid::Uuid::from_u128(7));
@@ -92,5 +95,89 @@ async fn what_a_rule_gives_is_signed_for_one_kind_of_request() {
     assert_eq!(gone.status, 204);
     eventually("the rule is gone", || async { claims(Some(in_a())).await.1.is_none() }).await;
     assert_eq!(rig.bus.call(&order("team-a"), &context()).await.unwrap_err().code, Code::PermissionRevoked);
+    rig.stop().await;
+}
+
+/// Whoever acts as somebody else may do what both may: rules that deny it to either hold, and the identity is good for what was
+/// judged only.
+#[tokio::test(flavor = "multi_thread")]
+async fn acting_as_somebody_takes_the_right_of_both() {
+    let rig = rig().await;
+    let owner = rig.owner().await;
+    let owner_key = owner.api_key.expose();
+    rig.account("bob").await;
+    let key = async |words: &[&str]| {
+        let body = json!({"key_name": format!("k{}", words.join("").len()), "permissions": words});
+        api_key_proof(&rig.as_key(owner_key, "POST", "/api-keys", Some(body)).await.text("api_key")).unwrap()
+    };
+    let every = key(&["*:*", "clusters:impersonate"]).await;
+    let reads = key(&["clusters:read", "clusters:impersonate"]).await;
+    let plain = key(&["*:*"]).await;
+    let ask = async |credential: &CredentialProof, user: &str, request: RequestKind| {
+        let question = AuthenticateAs {
+            credential: credential.clone(),
+            cluster_id: cluster().id,
+            acts_as: ActsAs { user: user.to_owned(), roles: BTreeSet::new() },
+            raise: Some(Raise { cluster: cluster(), request }),
+        };
+        rig.bus.call(&question, &context()).await.map_err(|error| error.code)
+    };
+    let delete = |namespace: &str| RequestKind::of("delete", "configmaps", Some(namespace));
+    let signed = ask(&every, "bob", delete("team-a")).await.unwrap().assertion.unwrap();
+    let keys = rig.bus.call(&IdentityKeys {}, &context()).await.unwrap();
+    let agent = Verifier::new(&keys.root).unwrap();
+    agent.update_keys(&keys.key_set, rig.now()).unwrap();
+    let claims = agent.verify(&signed, cluster().id, rig.now()).unwrap();
+    assert_eq!((claims.sub.as_str(), claims.actor.as_deref()), ("bob", Some("owner")));
+    assert_eq!(claims.only, Some(delete("team-a")), "good for what was judged");
+    assert_eq!(ask(&plain, "bob", delete("team-a")).await.err(), Some(Code::ImpersonationDenied));
+    assert_eq!(ask(&reads, "bob", delete("team-a")).await.err(), Some(Code::Forbidden));
+    ask(&reads, "bob", RequestKind::of("get", "configmaps", Some("team-a"))).await.unwrap();
+
+    for (name, subject, namespace) in [("not-bob", "user:bob", "team-a"), ("not-owner", "user:owner", "team-b")] {
+        let rule = json!({
+            "name": name, "effect": "deny", "subjects": [subject], "permissions": ["operations:write"],
+            "namespaces": [namespace],
+        });
+        let made = rig.as_key(owner_key, "POST", "/api/v1/policies", Some(rule)).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
+    eventually("the rules are known", || async { ask(&every, "bob", delete("team-b")).await.is_err() }).await;
+    for user in ["bob", "Bob"] {
+        assert_eq!(ask(&every, user, delete("team-a")).await.err(), Some(Code::Forbidden), "{user}: denied to them");
+    }
+    assert_eq!(ask(&every, "bob", delete("team-b")).await.err(), Some(Code::Forbidden), "denied to the caller");
+    ask(&every, "carol", delete("team-a")).await.unwrap();
+    ask(&every, "bob", delete("team-c")).await.unwrap();
+    rig.stop().await;
+}
+
+/// A peer of the seeds whose account has rights by a rule only: it is signed for what the rule gives.
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_a_peer_with_a_rule_is_signed_by_it() {
+    let rig = rig_with(&[("ROADSTEAD_COMPAT_QUEUE_PEERS", "kubesage=svc-kubesage")]).await;
+    let owner = rig.owner().await;
+    rig.register("svc-kubesage").await;
+    let rule = json!({
+        "name": "peer", "effect": "allow", "subjects": ["user:svc-kubesage"], "permissions": ["clusters:read"],
+        "clusters": {"names": ["quay"]}, "kinds": ["namespaces"],
+    });
+    let made = rig.as_key(owner.api_key.expose(), "POST", "/api/v1/policies", Some(rule)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let list = || RequestKind::of("list", "namespaces", None);
+    let ask = async |request: RequestKind| {
+        let raise = Some(Raise { cluster: cluster(), request });
+        let question = IdentifyPeer { account: "svc-kubesage".to_owned(), cluster_id: Some(cluster().id), raise };
+        rig.bus.call(&question, &context()).await
+    };
+    eventually("the rule is known", || async { ask(list()).await.is_ok() }).await;
+    let known = ask(list()).await.unwrap();
+    assert_eq!(roadstead_policy::lists_namespaces_by(&known.principal, &cluster(), rig.now()), Some(list()));
+    let keys = rig.bus.call(&IdentityKeys {}, &context()).await.unwrap();
+    let agent = Verifier::new(&keys.root).unwrap();
+    agent.update_keys(&keys.key_set, rig.now()).unwrap();
+    let claims = agent.verify(&known.assertion.unwrap(), cluster().id, rig.now()).unwrap();
+    assert_eq!((claims.roles, claims.only), (vec!["operator".to_owned()], Some(list())));
+    assert_eq!(ask(RequestKind::of("list", "secrets", None)).await.unwrap_err().code, Code::Forbidden);
     rig.stop().await;
 }

@@ -9,15 +9,18 @@ use roadstead_auth::mesh::MeshKey;
 use roadstead_bus::memory::Memory;
 use roadstead_bus::{Bus, CallContext, Counts, Member};
 use roadstead_contracts::ids::ReplicaId;
-use roadstead_kv::MemoryKv;
+use roadstead_kv::{Kv, MemoryKv, RedisKv};
 use roadstead_runtime::config::{MapEnv, ServiceRole, Settings};
-use roadstead_runtime::{Clock as _, Ids, ManualClock, Readiness, SharedClock, Tasks};
+use roadstead_runtime::{Clock as _, Ids, ManualClock, Readiness, Secret, SharedClock, Tasks};
 use roadstead_store::{Options, open};
 use roadstead_telemetry::Metrics;
 use roadstead_user::{Deps, FirstStart, Service, build};
 use serde_json::{Value, json};
 
 pub const BOOTSTRAP: &str = "bootstrap-token-of-the-tests-0123456789";
+
+/// For a rig whose Redis is away; all others have one in memory.
+pub const NO_REDIS: (&str, &str) = ("ROADSTEAD_REDIS_URL", "redis://127.0.0.1:1/");
 
 pub struct Rig {
     pub service: Service,
@@ -96,10 +99,15 @@ pub async fn start_at(folder: tempfile::TempDir, env: &[(&str, &str)], clock: Ma
     }
     let settings = Arc::new(Settings::load(ServiceRole::Up, None, &map).unwrap());
     let database = open(&settings.database.url_for("user"), &Options::new("user")).await.unwrap();
+    let kv: Arc<dyn Kv> = if env.contains(&NO_REDIS) {
+        Arc::new(RedisKv::open(&Secret::new(NO_REDIS.1)).unwrap())
+    } else {
+        Arc::new(MemoryKv::new(SharedClock::clone(&shared)))
+    };
     let deps = Deps {
         bus: Bus::new(Arc::new(broker.clone()), member("user")),
         database,
-        kv: Arc::new(MemoryKv::new(SharedClock::clone(&shared))),
+        kv,
         clock: SharedClock::clone(&shared),
         ids: ids.clone(),
         tasks: tasks.clone(),

@@ -44,6 +44,12 @@ macro_rules! on_both {
 
 on_both! {
     migrations_go_up_and_down
+    a_challenge_is_taken_once_and_in_time
+    many_challenges_make_room
+    passkeys_live
+    too_many_passkeys
+    recovery_codes_stay_with_the_last_second_factor
+    regression_what_was_begun_with_less_is_over
     users_live
     users_are_listed_newest_first
     the_last_admin_stays

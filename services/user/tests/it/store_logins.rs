@@ -10,7 +10,7 @@ use roadstead_contracts::names::Username;
 use roadstead_store::Opened;
 use roadstead_user::domain::{
     FROM_PROVIDER, FROM_SERVICE, LoginCode, Loopback, NewAccount, NewPair, NewReset, NewSession, ProviderLogin,
-    SessionOrigin, SignIn,
+    SessionOrigin, SignIn, TakenReset,
 };
 use roadstead_user::store::ProviderLogout;
 
@@ -170,6 +170,7 @@ pub async fn a_reset_link_works_once_and_the_newest_only(opened: Opened) {
         digest: digest.to_owned(),
         created_by: place.owner.id,
         expires_at: now + TimeDelta::hours(1),
+        remove_second_factors: digest == "newer",
     };
     let (older, newer) = (link("older"), link("newer"));
     store.insert_reset(&older).await.unwrap();
@@ -178,7 +179,12 @@ pub async fn a_reset_link_works_once_and_the_newest_only(opened: Opened) {
     assert_eq!(store.take_reset(newer.id, "wrong", now).await.unwrap(), None);
     assert_eq!(store.take_reset(newer.id, "newer", now + TimeDelta::hours(1)).await.unwrap(), None);
     let (one, two) = tokio::join!(store.take_reset(newer.id, "newer", now), store.take_reset(newer.id, "newer", now));
-    assert_eq!([one.unwrap(), two.unwrap()].into_iter().flatten().collect::<Vec<_>>(), [place.ada.id]);
+    let taken = TakenReset { user_id: place.ada.id, remove_second_factors: true };
+    assert_eq!([one.unwrap(), two.unwrap()].into_iter().flatten().collect::<Vec<_>>(), [taken]);
+    let plain = NewReset { remove_second_factors: false, ..link("plain") };
+    store.insert_reset(&plain).await.unwrap();
+    let taken = store.take_reset(plain.id, "plain", now).await.unwrap().unwrap();
+    assert!(!taken.remove_second_factors);
 }
 
 pub async fn a_second_factor_lives(opened: Opened) {

@@ -12,8 +12,8 @@ use roadstead_contracts::names::Username;
 use roadstead_runtime::{Ids, SystemClock};
 use roadstead_store::{Opened, Window};
 use roadstead_user::domain::{
-    ApiKeyChanges, ApiKeyRef, End, NewApiKey, NewPair, NewSecret, NewSession, NewUser, SESSIONS_MAX, SessionOrigin,
-    User, UserChanges, UserRef,
+    ApiKeyChanges, ApiKeyRef, End, NewApiKey, NewPair, NewPassword, NewSecret, NewSession, NewUser, SESSIONS_MAX,
+    SessionOrigin, User, UserChanges, UserRef,
 };
 use roadstead_user::store::{Rotation, Store, TurnIn, UserChange};
 
@@ -55,6 +55,11 @@ pub use crate::store_logins::{
     a_provider_ends_its_own_sessions, a_provider_login_is_taken_once_and_in_time,
     a_reset_link_works_once_and_the_newest_only, a_second_factor_lives, a_subject_is_linked_to_one_account,
     accounts_of_machines_are_listed_by_themselves,
+};
+
+pub use crate::store_passkeys::{
+    a_challenge_is_taken_once_and_in_time, many_challenges_make_room, passkeys_live,
+    recovery_codes_stay_with_the_last_second_factor, regression_what_was_begun_with_less_is_over, too_many_passkeys,
 };
 
 pub struct Suite {
@@ -151,7 +156,7 @@ pub async fn users_live(opened: Opened) {
     assert_eq!((changed.first_name.as_deref(), changed.last_name.as_deref()), (Some("Ada"), Some("Lovelace")));
     assert_eq!((changed.updated_at, changed.roles), (later, [Role::Operator, Role::Admin].into()));
 
-    assert!(store.set_password(ada.id, "new", None, later, &suite.event(ada.id)).await.unwrap());
+    assert!(store.set_password(ada.id, &NewPassword::new("new"), later, &suite.event(ada.id)).await.unwrap());
     store.rehash_password(ada.id, "hash", "stale").await.unwrap();
     assert_eq!(store.user_for_login("ada").await.unwrap().unwrap().1.as_deref(), Some("new"));
 

@@ -150,7 +150,12 @@ impl Verifier {
             }
             return;
         }
-        self.checkpoints.insert(checkpoint.seq, checkpoint.hash.clone());
+        // Two that differ: a trail that was put back went on and signed the same number again. No row is both, and no hash is
+        // empty, so the row is where it shows.
+        let known = self.checkpoints.entry(checkpoint.seq).or_insert_with(|| checkpoint.hash.clone());
+        if *known != checkpoint.hash {
+            known.clear();
+        }
     }
 
     /// Takes the next row in.
@@ -217,5 +222,50 @@ impl Verifier {
             }
         }
         self.report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::GENESIS;
+    use super::*;
+
+    fn start() -> AuditStart {
+        AuditStart { seq: 0, hash: GENESIS.to_owned() }
+    }
+
+    #[test]
+    fn each_fault_says_its_row() {
+        for (fault, row, words) in [
+            (Fault::Edited { row: 7 }, 7, "row 7 was edited"),
+            (Fault::Replaced { row: 7 }, 7, "row 7 was replaced: row 8 follows another one"),
+            (Fault::Removed { row: 7 }, 7, "row 7 was removed"),
+            (Fault::Swapped { row: 7 }, 7, "row 7 was moved"),
+            (
+                Fault::Rewritten { row: 7, checkpoint: 9 },
+                7,
+                "rows from 7 on were written anew: the checkpoint of row 9",
+            ),
+            (Fault::Cut { row: 7, checkpoint: 9 }, 7, "row 7 is missing, and a checkpoint of row 9"),
+            (Fault::Forged { checkpoint: 9 }, 9, "the checkpoint of row 9 is not signed by the key"),
+        ] {
+            assert_eq!(fault.row(), row, "{fault:?}");
+            assert!(fault.to_string().contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_kept_up_to_their_bound() {
+        let at = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let mut verifier = Verifier::new(&start(), None);
+        let take = |verifier: &mut Verifier, seq| {
+            verifier.checkpoint(&AuditCheckpoint { seq, hash: "h".to_owned(), at, signed: String::new() });
+            verifier.checkpoints.len()
+        };
+        for seq in 1..CHECKPOINTS_MAX {
+            take(&mut verifier, i64::try_from(seq).unwrap());
+        }
+        assert_eq!(take(&mut verifier, 1_000_000), CHECKPOINTS_MAX);
+        assert_eq!(take(&mut verifier, 2_000_000), CHECKPOINTS_MAX);
     }
 }

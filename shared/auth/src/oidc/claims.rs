@@ -278,3 +278,40 @@ fn left_half(algorithm: Algorithm, access_token: &str) -> Result<String> {
     let half = digest.get(..digest.len() / 2).unwrap_or_default();
     Ok(URL_SAFE_NO_PAD.encode(half))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_of_an_access_token_is_by_the_algorithm_of_the_id_token() {
+        // Left halves of SHA-256, SHA-384 and SHA-512, computed apart.
+        let (short, middle, long) = (
+            "Pxa-1wifRlPl7yG_0oJNfw",
+            "fPnQAsvCEwe-sRB6O4tsdPgfI-EaOvsY",
+            "Rb10lsqrobcpd02MQ_878ctvfDDbaRese_Z50nFw5Jw",
+        );
+        for (algorithm, half) in [
+            (Algorithm::RS256, short),
+            (Algorithm::PS256, short),
+            (Algorithm::ES256, short),
+            (Algorithm::ES384, middle),
+            (Algorithm::RS512, long),
+            (Algorithm::EdDSA, long),
+        ] {
+            assert_eq!(left_half(algorithm, "access-token").as_deref(), Ok(half), "{algorithm:?}");
+        }
+        for odd in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            assert_eq!(left_half(odd, "access-token"), Err(Error::Invalid));
+        }
+    }
+
+    #[test]
+    fn the_issuer_is_read_up_to_the_bound_of_a_token() {
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"iss":"https://id.example"}"#);
+        let of = |length: usize| format!("e30.{claims}.{}", "A".repeat(length - claims.len() - 5));
+        assert_eq!(issuer_of(&of(TOKEN_MAX)).as_deref(), Some("https://id.example"));
+        assert_eq!(issuer_of(&of(TOKEN_MAX + 1)), None);
+        assert_eq!(issuer_of(&of(TOKEN_MAX * 2)), None);
+    }
+}

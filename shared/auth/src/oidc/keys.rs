@@ -167,11 +167,91 @@ mod tests {
         }
     }
 
+    fn okp(curve: &str) -> serde_json::Value {
+        json!({"kty": "OKP", "crv": curve, "kid": "e", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+    }
+
+    fn ec(curve: &str, bytes: usize) -> serde_json::Value {
+        use base64::Engine as _;
+        let part = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(vec![7; bytes]);
+        json!({"kty": "EC", "crv": curve, "kid": "p", "x": part, "y": part})
+    }
+
+    #[test]
+    fn each_kind_of_key_signs_with_its_own_algorithms() {
+        roadstead_runtime::install_crypto();
+        for (key, kind, algorithms) in [
+            (rsa(256), Kind::Rsa, &[Algorithm::RS256, Algorithm::PS256, Algorithm::RS512][..]),
+            (rsa(1024), Kind::Rsa, &[Algorithm::RS256, Algorithm::PS256, Algorithm::RS512]),
+            (ec("P-256", 32), Kind::P256, &[Algorithm::ES256]),
+            (ec("P-384", 48), Kind::P384, &[Algorithm::ES384]),
+            (okp("Ed25519"), Kind::Ed25519, &[Algorithm::EdDSA]),
+        ] {
+            let keys = parse(&json!([key.clone()])).unwrap();
+            assert!(keys.0[0].kind == kind && !keys.is_empty(), "{key}");
+            for algorithm in [Algorithm::HS256, Algorithm::HS512, Algorithm::RS384].iter().chain(&ALLOWED) {
+                let found = keys.find(&Header::new(*algorithm)).is_ok();
+                assert_eq!(found, algorithms.contains(algorithm), "{key} {algorithm:?}");
+                assert_eq!(kind.fits(*algorithm), algorithms.contains(algorithm), "{key} {algorithm:?}");
+            }
+        }
+        for odd in [okp("P-256"), okp("X25519"), ec("P-521", 66), ec("secp256k1", 32), ec("Ed25519", 32)] {
+            assert!(parse(&json!([odd.clone()])).is_err(), "{odd}");
+        }
+        assert!(ProviderKeys::default().is_empty());
+    }
+
+    #[test]
+    fn lengths_of_rsa_keys_are_those_of_their_numbers() {
+        use base64::Engine as _;
+        roadstead_runtime::install_crypto();
+        for (bytes, good) in [(255, false), (256, true), (1024, true), (1025, false)] {
+            assert_eq!(parse(&json!([rsa(bytes)])).is_ok(), good, "{bytes}");
+        }
+        // Zeros before it make a number no longer.
+        let modulus = [vec![0; 200], vec![0xc5; 100]].concat();
+        let mut padded = rsa(256);
+        padded["n"] = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(modulus).into();
+        assert!(parse(&json!([padded])).is_err());
+    }
+
+    #[test]
+    fn a_name_finds_its_key_and_no_name_the_only_one_that_fits() {
+        roadstead_runtime::install_crypto();
+        let long = "k".repeat(KID_MAX);
+        let mut named = okp("Ed25519");
+        named["kid"] = long.as_str().into();
+        named["alg"] = "EdDSA".into();
+        let keys = parse(&json!([named, ec("P-256", 32)])).unwrap();
+        let header = |algorithm, kid: Option<&str>| {
+            let mut header = Header::new(algorithm);
+            header.kid = kid.map(str::to_owned);
+            header
+        };
+        let find = |algorithm, kid: Option<&str>| keys.find(&header(algorithm, kid)).map(|_| ());
+        assert_eq!(find(Algorithm::EdDSA, Some(&long)), Ok(()));
+        assert_eq!(find(Algorithm::EdDSA, None), Ok(()));
+        assert_eq!(find(Algorithm::ES256, None), Ok(()));
+        assert_eq!(find(Algorithm::ES256, Some(&long)), Err(Error::Invalid), "the key is of another kind");
+        assert_eq!(find(Algorithm::EdDSA, Some("k")), Err(Error::UnknownKey));
+        for length in [KID_MAX + 1, KID_MAX * 2] {
+            assert_eq!(find(Algorithm::EdDSA, Some(&"k".repeat(length))), Err(Error::Invalid), "{length}");
+        }
+        let shown = format!("{keys:?}");
+        assert!(shown.contains(&long) && shown.contains("\"p\"") && !shown.contains("11qYAYKx"), "{shown}");
+        let mut other = okp("Ed25519");
+        other["alg"] = "ES256".into();
+        assert!(parse(&json!([other])).unwrap().find(&header(Algorithm::EdDSA, Some("e"))).is_err());
+    }
+
     #[test]
     fn a_long_set_is_not_read() {
-        let mut text = json!({"keys": [rsa(256)]}).to_string();
-        text.push_str(&" ".repeat(KEY_SET_BYTES_MAX));
-        assert!(ProviderKeys::parse(text.as_bytes()).is_err());
+        let text = json!({"keys": [rsa(256)]}).to_string();
+        let padded = |length: usize| format!("{text}{}", " ".repeat(length - text.len()));
+        assert_eq!(KEY_SET_BYTES_MAX, 131_072);
+        assert!(ProviderKeys::parse(padded(KEY_SET_BYTES_MAX).as_bytes()).is_ok());
+        assert!(ProviderKeys::parse(padded(KEY_SET_BYTES_MAX + 1).as_bytes()).is_err());
+        assert!(ProviderKeys::parse(padded(KEY_SET_BYTES_MAX * 2).as_bytes()).is_err());
     }
 
     proptest! {

@@ -57,7 +57,7 @@ fn forgeries_are_refused() {
 
 #[test]
 fn short_tokens_do_not_panic() {
-    // The predecessor cut the first 50 bytes off for its log and died on shorter ones (seeds-wire M14).
+    // The predecessor cut the first 50 bytes off for its log and died on shorter ones.
     let (_, verifier) = pair();
     for length in 0..=60 {
         assert!(verifier.verify(&"a".repeat(length), start()).is_err());

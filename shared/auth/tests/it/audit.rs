@@ -158,3 +158,99 @@ fn a_chain_whose_head_was_removed_by_retention_is_whole() {
     let report = verifier.finish();
     assert_eq!((report.fault, report.range, report.sealed_to), (None, Some((11, 20)), 20));
 }
+
+/// Rows and checkpoints as an export has them: a checkpoint stands behind its row.
+fn export(chain: &Chain, after: i64, lag: i64) -> Verifier {
+    let key = PublicKey::parse(&chain.key.public_base64url()).unwrap();
+    let hash =
+        if after == 0 { GENESIS.to_owned() } else { chain.rows[usize::try_from(after).unwrap() - 1].hash.clone() };
+    let mut verifier = Verifier::new(&AuditStart { seq: after, hash }, Some(key));
+    for row in chain.rows.iter().filter(|row| row.seq > after) {
+        verifier.row(row);
+        for checkpoint in chain.checkpoints.iter().filter(|checkpoint| checkpoint.seq + lag == row.seq) {
+            verifier.checkpoint(checkpoint);
+        }
+    }
+    verifier
+}
+
+#[test]
+fn checkpoints_behind_their_rows_count() {
+    let chain = Chain::new();
+    let report = export(&chain, 0, 0).finish();
+    assert_eq!((report.fault, report.checkpoints, report.sealed_to), (None, 4, 20));
+    // The hash of a row that is further back is not known any more: such a checkpoint says nothing, good or bad.
+    for lag in [1, 2] {
+        let report = export(&chain, 0, lag).finish();
+        assert_eq!((report.fault, report.checkpoints, report.sealed_to), (None, 0, 0), "{lag}");
+    }
+    // One of the row before the first is compared, and covers nothing that was looked at.
+    let key = PublicKey::parse(&chain.key.public_base64url()).unwrap();
+    let with = |checkpoint: &AuditCheckpoint| {
+        let mut verifier = Verifier::new(&AuditStart { seq: 10, hash: chain.rows[9].hash.clone() }, Some(key));
+        verifier.checkpoint(checkpoint);
+        verifier.finish()
+    };
+    let report = with(&chain.checkpoints[1]);
+    assert_eq!((report.fault, report.checkpoints, report.sealed_to), (None, 0, 10));
+    let odd = chain.key.sign(10, GENESIS, now()).unwrap();
+    assert_eq!(with(&odd).fault, Some(Fault::Rewritten { row: 10, checkpoint: 10 }));
+}
+
+#[test]
+fn l03_a_checkpoint_behind_a_rewritten_row_does_not_fit() {
+    let whole = Chain::new();
+    for after in [0, 5] {
+        let (key, rows, checkpoints) = (whole.key.clone(), whole.rows.clone(), whole.checkpoints.clone());
+        let mut chain = Chain { key, rows, checkpoints };
+        let prev = chain.rows[6].prev.clone();
+        let edited = row(&prev, 7, r#"{"n":"edited"}"#);
+        let tail = chained(edited.hash.clone(), 8, 13);
+        chain.rows.truncate(6);
+        chain.rows.push(edited);
+        chain.rows.extend(tail);
+        let fault = export(&chain, after, 0).finish().fault.unwrap();
+        assert_eq!(fault, Fault::Rewritten { row: 6, checkpoint: 10 }, "after {after}");
+    }
+}
+
+/// A database was put back, and its trail went on: what was shipped out before has the same numbers as what is signed since.
+#[test]
+fn regression_l03_two_checkpoints_of_one_row_do_not_both_fit() {
+    for behind in [0, 4] {
+        let mut chain = Chain::new();
+        let lost = chain.key.sign(15, GENESIS, now()).unwrap();
+        chain.checkpoints.insert(behind, lost);
+        assert_eq!(chain.verify().fault, Some(Fault::Rewritten { row: 11, checkpoint: 15 }));
+    }
+}
+
+#[test]
+fn the_first_fault_stays() {
+    let mut chain = Chain::new();
+    chain.rows[2].record = RawValue::from_string("{}".to_owned()).unwrap();
+    let other = CheckpointKey::new(PrivateKey::generate().unwrap());
+    chain.checkpoints[3] = other.sign(20, &chain.rows[19].hash, now()).unwrap();
+    let report = export(&chain, 0, 0).finish();
+    assert_eq!((report.fault, report.rows), (Some(Fault::Edited { row: 3 }), 20));
+}
+
+#[test]
+fn l03_a_row_that_stands_there_twice_is_named() {
+    let mut chain = Chain::new();
+    let again = chain.rows[3].clone();
+    chain.rows.insert(4, again);
+    assert_eq!(chain.verify().fault, Some(Fault::Swapped { row: 5 }));
+    let mut chain = Chain::new();
+    let again = chain.rows[0].clone();
+    chain.rows.push(again);
+    assert_eq!(chain.verify().fault, Some(Fault::Swapped { row: 21 }));
+}
+
+#[test]
+fn l03_a_chain_that_does_not_follow_its_start_is_named() {
+    let mut chain = Chain::new();
+    chain.rows = chained("1".repeat(64), 1, 20);
+    chain.checkpoints.clear();
+    assert_eq!(chain.verify().fault, Some(Fault::Edited { row: 1 }));
+}

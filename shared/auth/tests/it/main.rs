@@ -16,4 +16,5 @@ mod audit;
 mod forge;
 mod identities;
 mod orders;
+mod passkeys;
 mod provider_tokens;

@@ -74,6 +74,7 @@ fn an_order_is_for_one_run_only() {
 fn an_order_has_its_time_and_is_no_identity() {
     let hub = Hub::new();
     let order = hub.signing.sign_operation(&hub.claims()).unwrap();
+    assert_eq!(ORDER_LIFETIME_MAX_SECONDS, 900);
     let late = start() + TimeDelta::seconds(ORDER_LIFETIME_MAX_SECONDS + 31);
     assert_eq!(hub.agent.verify_operation(&order, hub.run(), late), Err(Error::OutOfTime));
     assert!(hub.agent.verify(&order, hub.cluster, start()).is_err());

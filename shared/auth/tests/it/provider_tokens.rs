@@ -122,6 +122,12 @@ fn claims_that_are_not_ours_are_refused() {
         claims[field] = value;
         assert!(check(&provider().sign(&claims)).is_err(), "{name}");
     }
+    // Up to ten minutes and a leeway old, however long it is good for.
+    for (age, good) in [(600, true), (630, true), (631, false), (3_600, false)] {
+        let mut claims = claims();
+        claims["iat"] = json!(now - age);
+        assert_eq!(check(&provider().sign(&claims)).is_ok(), good, "{age}");
+    }
     // Several audiences need a party, and that is us.
     let mut several = claims();
     several["aud"] = json!(["hub", "other"]);
@@ -134,6 +140,62 @@ fn claims_that_are_not_ours_are_refused() {
         least.as_object_mut().unwrap().shift_remove(optional);
     }
     assert!(check(&provider().sign(&least)).is_ok());
+}
+
+/// The provider itself signs these: only what is said in the header is wrong.
+#[test]
+fn a_provider_cannot_say_more_in_a_header_than_a_name() {
+    let with = |name: &str, value: Value| {
+        let mut header = json!({"alg": "ES256", "kid": "k1"});
+        header[name] = value;
+        check(&provider().sign_with(&serde_json::from_value(header).unwrap(), &claims()))
+    };
+    for (name, value) in [("typ", json!("JWT")), ("typ", json!("jwt")), ("typ", Value::Null), ("cty", json!("x"))] {
+        assert_eq!(with(name, value.clone()), Ok(()), "{name} {value}");
+    }
+    for (name, value) in [
+        ("typ", json!("at+jwt")),
+        ("typ", json!("logout+jwt")),
+        ("jku", json!("https://evil.example/keys")),
+        ("jwk", provider().jwk.clone()),
+        ("x5c", json!(["AAAA"])),
+        ("crit", json!(["b64"])),
+        ("zip", json!("DEF")),
+    ] {
+        assert_eq!(with(name, value.clone()), Err(Error::Invalid), "{name} {value}");
+    }
+}
+
+#[test]
+fn a_token_is_read_up_to_its_bound() {
+    const TOKEN_MAX: usize = 32 * 1024;
+    // With this header a token can have exactly that length.
+    let header: Header =
+        serde_json::from_value(json!({"alg": "ES256", "cty": "x", "typ": "JWT", "kid": "k1"})).unwrap();
+    let of = |length: usize| {
+        let mut claims = claims();
+        claims["groups"] = json!("g".repeat(length));
+        provider().sign_with(&header, &claims)
+    };
+    let plain = of(0).len();
+    let about = (TOKEN_MAX - plain) / 4 * 3;
+    let longest = (about - 4..about + 4).map(of).find(|token| token.len() == TOKEN_MAX).unwrap();
+    assert_eq!(check(&longest), Ok(()));
+    let longer = (about - 4..about + 8).map(of).find(|token| token.len() > TOKEN_MAX).unwrap();
+    assert_eq!(check(&longer), Err(Error::Invalid));
+    assert_eq!(check(&of(TOKEN_MAX)), Err(Error::Invalid));
+}
+
+#[test]
+fn a_login_without_a_browser_has_no_nonce() {
+    let device = Expected { nonce: None, access_token: None, ..expected() };
+    let judge = |claims: &Value| verify_id_token(&provider().sign(claims), &provider().keys(), &device, start());
+    assert!(judge(&claims()).is_ok(), "one that is there does no harm");
+    let mut least = claims();
+    least.as_object_mut().unwrap().shift_remove("nonce");
+    assert!(judge(&least).is_ok());
+    least["at_hash"] = json!("not looked at without the access token");
+    assert!(judge(&least).is_ok());
 }
 
 #[test]
@@ -236,6 +298,19 @@ fn logout_tokens() {
         assert!(check(&claims).is_err(), "{name}");
     }
     assert!(check(&claims()).is_err(), "a login's token ends nothing");
+    // By the person instead of the session; and a token without an end of its own counts for five minutes.
+    let mut of_person = logout_claims();
+    of_person.as_object_mut().unwrap().shift_remove("sid");
+    of_person.as_object_mut().unwrap().shift_remove("exp");
+    of_person["sub"] = json!("248289761001");
+    let read = check(&of_person).unwrap();
+    assert_eq!((read.subject.as_deref(), read.session.as_deref()), (Some("248289761001"), None));
+    assert_eq!((read.expires_at, read.id.as_str()), (now + 300, "j-1"));
+    assert_eq!(check(&logout_claims()).unwrap().expires_at, now + 60);
+    for (age, good) in [(330, true), (331, false)] {
+        of_person["iat"] = json!(now - age);
+        assert_eq!(check(&of_person).is_ok(), good, "{age}");
+    }
     assert!(verify_id_token(&provider().sign(&logout_claims()), &provider().keys(), &expected(), start()).is_err());
     assert_eq!(issuer_of(&provider().sign(&logout_claims())).as_deref(), Some(ISSUER));
     for odd in ["", "a.b.c", "..", "a"] {

@@ -60,6 +60,8 @@ macro_rules! asks {
 asks! {
     AskOther "test_q09_other" Change;
     AskDeleted "test_q09_deleted" Lookup;
+    AskDenied "test_q09_denied" Lookup;
+    AskBeside "test_q09_beside" Lookup;
     AskSeedShape "test_seed_shape" Seed;
     AskFull "test_full" Change;
 }
@@ -103,6 +105,33 @@ async fn q09_a_deleted_queue_is_made_again() {
         .await;
     }
     server.connected().await;
+}
+
+/// With the least rights that `deploy/rabbitmq/definitions.json` gives: a queue that is another service's is refused, and said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs rabbitmq"]
+async fn q09_a_user_who_may_not_declare_is_said_and_the_rest_works() {
+    let rig = Rig::rabbit().await;
+    rig.clean(&["test_q09_denied", "test_q09_beside"]).await;
+    let url = std::env::var("ROADSTEAD_TEST_RABBITMQ_CLUSTER_URL").expect("ROADSTEAD_TEST_RABBITMQ_CLUSTER_URL");
+    let (server, denied) = (rig.process("user").await, Rig::process_at(&url, "cluster"));
+    denied.connected().await;
+    let router = Router::new(AskBeside::QUEUE).on(|_: AskBeside, _| async { Ok(told(1)) });
+    server.bus.serve(router, ServeOptions::default()).await.unwrap();
+    server.connected().await;
+    let router = Router::new(AskDenied::QUEUE).on(|_: AskDenied, _| async { Ok(told(1)) });
+    // Whether it says so here already or goes on trying: it must not fall over.
+    let _ = denied.bus.serve(router, ServeOptions::default()).await;
+    let sentence = "the message broker refuses access to queue test_q09_denied";
+    eventually("it is said", || async { denied.bus.detail().contains(sentence) }).await;
+    assert!(!*denied.bus.connected().borrow(), "readyz answers 503");
+    // The rest of the process works on, again and again.
+    for _ in 0..3 {
+        assert_eq!(denied.bus.call(&AskBeside::default(), &context(5_000)).await.unwrap(), told(1));
+    }
+    assert!(!denied.bus.detail().contains("amqp://"), "no address with a password");
+    denied.tasks.finish(Duration::from_secs(1)).await;
+    rig.clean(&["test_q09_beside"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

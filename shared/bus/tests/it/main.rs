@@ -12,6 +12,8 @@
 
 mod broker;
 mod forge;
+mod nodes;
+mod partition;
 mod proxy;
 mod rig;
 mod rights;

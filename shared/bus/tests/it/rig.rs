@@ -82,8 +82,19 @@ impl Rig {
 
     pub async fn process_with(&self, service: &'static str, mesh_key: MeshKey) -> Process {
         let tasks = Tasks::new();
+        let process = Self::process_on(self.transport(&tasks), tasks, service, mesh_key);
+        process.connected().await;
+        process
+    }
+
+    /// A process with another broker user's address; nothing is waited for.
+    pub fn process_at(url: &str, service: &'static str) -> Process {
+        let tasks = Tasks::new();
+        Self::process_on(Arc::new(open(url, tasks.clone())), tasks, service, mesh_key())
+    }
+
+    fn process_on(transport: Arc<dyn Transport>, tasks: Tasks, service: &'static str, mesh_key: MeshKey) -> Process {
         let counts = Arc::new(Counts::default());
-        let transport = self.transport(&tasks);
         let member = Member {
             mesh_key,
             service,
@@ -93,9 +104,7 @@ impl Rig {
             tasks: tasks.clone(),
             meter: counts.clone(),
         };
-        let process = Process { bus: Bus::new(transport.clone(), member), tasks, counts, transport };
-        process.connected().await;
-        process
+        Process { bus: Bus::new(transport.clone(), member), tasks, counts, transport }
     }
 
     fn transport(&self, tasks: &Tasks) -> Arc<dyn Transport> {
@@ -195,7 +204,8 @@ async fn connected(transport: &dyn Transport) {
     assert!(waited.is_ok_and(|state| state.is_ok()), "not connected: {}", transport.detail());
 }
 
-fn open(url: &str, tasks: Tasks) -> Rabbit {
+/// A process's own way to a broker.
+pub fn open(url: &str, tasks: Tasks) -> Rabbit {
     let options =
         Options { url: Secret::new(url), tls: ClientTls::default(), name: "tests".to_owned(), ids: ids(), tasks };
     Rabbit::open(options).unwrap()

@@ -172,6 +172,68 @@ mod tests {
     }
 
     #[test]
+    fn names_of_secrets_are_told_from_other_words() {
+        for (text, shown) in [
+            // A name alone hides nothing; with a sign, or as a flag, it hides what follows.
+            ("the password is wrong", "the password is wrong"),
+            ("note: see --name web", "note: see --name web"),
+            ("a note= x", "a note= x"),
+            ("token: hunter2 x", "token: *** x"),
+            ("password= hunter2", "password= ***"),
+            ("\"secret\": hunter2", "\"secret\": ***"),
+            ("my-token: hunter2", "my-token: ***"),
+            ("token=", "token="),
+            ("bearer hunter2", "bearer ***"),
+            ("authorization: bearer: hunter2", "authorization: bearer: ***"),
+            // Behind the second sign, too.
+            ("https://h/?a=1&token=hunter2", "https://h/?a=1&token=***"),
+            ("a:b:password:hunter2", "a:b:password:***"),
+            ("x=y=rsk_0198c5b000007000_secret", "x=y=***"),
+            ("'apikey':'hunter2'", "'apikey':***"),
+            (" two  spaces ", " two  spaces "),
+            // A user without a password is no secret, nor is a port.
+            ("https://ada@host:443/x", "https://ada@host:443/x"),
+            ("https://ada:pw@host:443/x", "https://***@host:443/x"),
+        ] {
+            assert_eq!(Text::new(text).as_str(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn beginnings_of_credentials_need_a_length() {
+        let starred = |text: &str| Text::new(text).as_str() == STARS;
+        assert!(!starred("ks_12345678") && starred("ks_123456789"));
+        assert!(!starred("npm_config_x") && starred("npm_config_xy"));
+        assert!(starred("(ghp_0123456789") && starred("\"GHP_0123456789\""));
+        let jose = |length: usize| format!("eyJ{}", "a".repeat(length - 3));
+        assert!(!starred(&jose(JOSE_MIN - 1)) && starred(&jose(JOSE_MIN)));
+    }
+
+    /// What is at the cut is looked at whole: half a token is still half a secret.
+    #[test]
+    fn a_credential_at_the_cut_is_starred_out() {
+        for room in [20, 31, 36] {
+            let token = format!("eyJ{}", "k".repeat(200));
+            let shown = Text::new(&format!("{} {token}", "x".repeat(TEXT_MAX - room - 1)));
+            assert!(shown.as_str().ends_with(STARS), "{shown}");
+        }
+        let shown = Text::new(&format!("{} -----BEGIN PRIVATE KEY-----", "MC4CAQAwBQYDK2VwBCIEI ".repeat(13)));
+        assert_eq!(shown.as_str(), STARS);
+    }
+
+    #[test]
+    fn what_was_cleaned_is_what_prints() {
+        let text = Text::new("alpha token: hunter2");
+        assert_eq!(format!("{text} {text:?}"), "alpha token: *** \"alpha token: ***\"");
+        assert_eq!(serde_json::from_str::<Text>("\"token: hunter2\"").unwrap().as_str(), "token: ***");
+        assert!(
+            ["\u{200b}", "\u{200f}", "\u{2028}", "\u{2066}", "\u{feff}", "\u{7f}"]
+                .iter()
+                .all(|odd| Text::new(odd).as_str() == " ")
+        );
+    }
+
+    #[test]
     fn texts_are_one_short_line() {
         let long = Text::new(&"ä".repeat(1000));
         assert_eq!(long.as_str().chars().count(), TEXT_MAX);

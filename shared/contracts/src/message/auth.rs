@@ -74,6 +74,10 @@ pub struct AuthenticateAs {
     pub cluster_id: ClusterId,
     /// Who is asked for.
     pub acts_as: ActsAs,
+    /// What is asked of the cluster: decided on again, for the caller and for who is asked for, and the identity is good for
+    /// nothing else. A front door of before does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raise: Option<Raise>,
 }
 
 /// Somebody as whom a caller asks to act, in the hub's own names.
@@ -107,6 +111,9 @@ pub struct IdentifyPeer {
     /// The cluster the identity is for.
     #[serde(default)]
     pub cluster_id: Option<ClusterId>,
+    /// As in [`Authenticate`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raise: Option<Raise>,
 }
 
 /// The public keys with which agents check identities: the root and a key set signed by it.

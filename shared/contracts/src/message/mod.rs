@@ -2,6 +2,7 @@
 
 mod audit;
 mod auth;
+mod drift;
 mod grants;
 mod handover;
 mod join_tokens;
@@ -9,12 +10,14 @@ mod namespaces;
 mod operations;
 mod registry;
 mod rollouts;
+mod seed_agent;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use audit::*;
 pub use auth::*;
+pub use drift::*;
 pub use grants::*;
 pub use handover::*;
 pub use join_tokens::*;
@@ -22,6 +25,7 @@ pub use namespaces::*;
 pub use operations::*;
 pub use registry::*;
 pub use rollouts::*;
+pub use seed_agent::*;
 
 use crate::queue::Queue;
 

@@ -123,6 +123,9 @@ pub struct RetryOperation {
     /// Everything, not only what failed.
     #[serde(default)]
     pub all: bool,
+    /// Compares what it applied with the cluster and corrects what differs, whoever changed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync: bool,
 }
 
 /// Puts back what an operation changed, as a new operation.

@@ -186,6 +186,9 @@ pub struct Agent {
     pub last_seen_at: Option<DateTime<Utc>>,
     /// When it was enrolled.
     pub created_at: DateTime<Utc>,
+    /// An agent of the seeds: it takes commands and carries no streams.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commands_only: bool,
     /// What rules look at of its cluster, for whoever decides about requests to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<crate::policy::ClusterFacts>,

@@ -147,6 +147,22 @@ pub struct Counts {
     pub skipped: u32,
 }
 
+impl Counts {
+    /// One more object.
+    pub fn add(&mut self, outcome: ObjectOutcome) {
+        let count = match outcome {
+            ObjectOutcome::Created => &mut self.created,
+            ObjectOutcome::Configured => &mut self.configured,
+            ObjectOutcome::Unchanged => &mut self.unchanged,
+            ObjectOutcome::Deleted | ObjectOutcome::Absent => &mut self.deleted,
+            ObjectOutcome::Drifted => &mut self.drifted,
+            ObjectOutcome::Failed => &mut self.failed,
+            ObjectOutcome::Skipped => &mut self.skipped,
+        };
+        *count = count.saturating_add(1);
+    }
+}
+
 /// Request of [`super::CANCEL_OPERATION`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelRun {

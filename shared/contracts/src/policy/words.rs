@@ -342,6 +342,57 @@ mod tests {
     }
 
     #[test]
+    fn words_have_their_bounds() {
+        let long = |length: usize| "a".repeat(length);
+        assert!(Pattern::parse(&long(WORD_MAX)).is_ok() && Pattern::parse(&long(WORD_MAX + 1)).is_err());
+        assert!(Pattern::parse("a-b.c/d_e*9").is_ok());
+        assert!(Subject::parse(&format!("group:{}", long(GROUP_MAX))).is_ok());
+        assert!(Subject::parse(&format!("group:{}", long(GROUP_MAX + 1))).is_err());
+        for odd in ["group:a\tb", "group:a ", "group: a"] {
+            assert!(Subject::parse(odd).is_err(), "{odd}");
+        }
+        let parts = |count: usize| vec!["env"; count].join(",");
+        assert!(Selector::parse(&parts(LIST_MAX)).is_ok() && Selector::parse(&parts(LIST_MAX + 1)).is_err());
+        assert!(Selector::parse(&long(LABEL_KEY_MAX)).is_ok() && Selector::parse(&long(LABEL_KEY_MAX + 1)).is_err());
+        let value = |length: usize| format!("env={}", long(length));
+        assert!(
+            Selector::parse(&value(LABEL_VALUE_MAX)).is_ok() && Selector::parse(&value(LABEL_VALUE_MAX + 1)).is_err()
+        );
+        for good in ["example.com/team_a-b", "env=a-b_c.d", "env = prod , tier"] {
+            assert!(Selector::parse(good).is_ok(), "{good}");
+        }
+        for odd in ["a b", "env=a/b", "env=a:b", "é"] {
+            assert!(Selector::parse(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn only_stars_are_for_every_name() {
+        for (pattern, every) in [("*", true), ("**", true), ("a*", false), ("*a", false), ("a", false)] {
+            assert_eq!(Pattern::parse(pattern).unwrap().is_any(), every, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_permission_is_repeated_short_and_without_control_characters() {
+        let fault = Permissions::parse_word(&format!("a\u{1b}[2J{}", "b".repeat(100))).unwrap_err();
+        assert_eq!(fault, format!("a[2J{} is no permission", "b".repeat(36)));
+        let read: Result<Permissions, _> = serde_json::from_str(r#"["clusters:read", "nodes:read"]"#);
+        assert!(read.is_err(), "one bad word spoils the rule");
+    }
+
+    #[test]
+    fn a_set_of_actions_has_what_was_put_in() {
+        for action in Action::ALL {
+            let one = Actions::that(|other| other == *action);
+            assert_eq!(one.iter().collect::<Vec<_>>(), [*action]);
+        }
+        let two = Actions::that(|action| matches!(action, Action::ClustersRead | Action::AuditRead));
+        assert_eq!(two.iter().collect::<Vec<_>>(), [Action::ClustersRead, Action::AuditRead]);
+        assert_eq!(Actions::default().iter().count(), 0);
+    }
+
+    #[test]
     fn subjects() {
         for good in ["*", "user:ada", "role:viewer", "group:/ops/on call"] {
             assert_eq!(Subject::parse(good).unwrap().to_string(), good);

@@ -1,5 +1,5 @@
 //! Changes on the queues that peers of the seeds may use: `cluster_manifest_*` and `cluster_cancellation_*`. The seeds name
-//! these queues by the rule of their others (seeds-wire §2.3), so their bodies follow the same pattern: `request_id`
+//! these queues by the rule of their others, so their bodies follow the same pattern: `request_id`
 //! correlates, `result` or `error` answers, and words are seed 000's.
 
 use serde::{Deserialize, Serialize};

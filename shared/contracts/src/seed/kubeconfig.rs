@@ -1,5 +1,5 @@
-//! Shapes of KubeSage's configuration service (seed 004, `/kubeconfig/*`), and the events that its peers read
-//! (seeds-wire §2.4 and §2.8). Times are RFC 3339 with whole seconds, ids are integers.
+//! Shapes of KubeSage's configuration service (seed 004, `/kubeconfig/*`), and the events that its peers read.
+//! Times are RFC 3339 with whole seconds, ids are integers.
 
 use std::collections::BTreeMap;
 
@@ -45,20 +45,9 @@ pub struct ClusterList {
 /// `POST /kubeconfig/onboard-cluster`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnboardedCluster {
-    /// Integer number.
-    pub id: i64,
-    /// Name.
-    pub cluster_name: String,
-    /// Address of its API.
-    pub server_url: String,
-    /// kubeconfig context.
-    pub context_name: Option<String>,
-    /// Provider.
-    pub provider_name: String,
-    /// Tags.
-    pub tags: Vec<String>,
-    /// As sent.
-    pub use_secure_tls: bool,
+    /// As in a list.
+    #[serde(flatten)]
+    pub cluster: ClusterEntry,
     /// As sent; nothing without `use_secure_tls`.
     pub ca_data: Option<String>,
     /// [`HIDDEN`] when there is one.
@@ -67,12 +56,6 @@ pub struct OnboardedCluster {
     pub tls_cert: Option<String>,
     /// Integer number of the owner.
     pub user_id: i64,
-    /// Always false.
-    pub is_operator_installed: bool,
-    /// When it was made.
-    pub created_at: String,
-    /// When it was last changed.
-    pub updated_at: String,
     /// `Cluster onboarded successfully`.
     pub message: String,
 }
@@ -124,11 +107,9 @@ pub struct ShortCluster {
     pub provider_name: String,
 }
 
-/// `GET /kubeconfig/get-namespaces/{id}`.
+/// A cluster in short, where its number is called by another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ClusterNamespaces {
-    /// Always true: failures have an error body.
-    pub success: bool,
+pub struct ClusterPlace {
     /// Integer number.
     pub cluster_id: i64,
     /// Name.
@@ -137,6 +118,16 @@ pub struct ClusterNamespaces {
     pub server_url: String,
     /// Provider.
     pub provider_name: String,
+}
+
+/// `GET /kubeconfig/get-namespaces/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNamespaces {
+    /// Always true: failures have an error body.
+    pub success: bool,
+    /// Which cluster.
+    #[serde(flatten)]
+    pub cluster: ClusterPlace,
     /// kubeconfig context.
     pub context_name: Option<String>,
     /// As sent.
@@ -163,18 +154,13 @@ pub struct CredentialsAnswer {
 /// How a cluster is reached, without what is secret of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterCredentials {
-    /// Integer number.
-    pub cluster_id: i64,
-    /// Name.
-    pub cluster_name: String,
-    /// Address of its API.
-    pub server_url: String,
+    /// Which cluster.
+    #[serde(flatten)]
+    pub cluster: ClusterPlace,
     /// [`HIDDEN`].
     pub token: String,
     /// kubeconfig context.
     pub context_name: Option<String>,
-    /// Provider.
-    pub provider_name: String,
     /// As sent.
     pub use_secure_tls: bool,
     /// Nothing without `use_secure_tls`.
@@ -207,6 +193,9 @@ pub struct ExecutedCommand {
     pub success: bool,
     /// What it printed.
     pub output: String,
+    /// Whether there was more of it. Ours: said only where it is so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// Why it failed.
     pub error: Option<String>,
     /// As carried out, with where it went; never a credential.
@@ -214,24 +203,11 @@ pub struct ExecutedCommand {
     /// 0, 1, or -1 when it took too long.
     pub return_code: i32,
     /// The cluster.
-    pub cluster_info: ExecutedAt,
+    pub cluster_info: ClusterPlace,
     /// When.
     pub executed_at: String,
     /// `direct`.
     pub execution_method: String,
-}
-
-/// Where a command was carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExecutedAt {
-    /// Integer number.
-    pub cluster_id: i64,
-    /// Name.
-    pub cluster_name: String,
-    /// Address of its API.
-    pub server_url: String,
-    /// Provider.
-    pub provider_name: String,
 }
 
 /// Nodes by their state.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Body on `cluster_auth_requests` (seeds-wire §2.3).
+/// Body on `cluster_auth_requests`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AuthRequest {
     /// Correlates request and result.
@@ -62,7 +62,7 @@ pub struct NamespaceRequest {
     pub agent_id: String,
     /// `get-namespaces`; anything else is refused.
     pub command: String,
-    /// Sent by the seeds, never used: it could override the command (K21).
+    /// Sent by the seeds, never used: it could override the command.
     #[serde(default)]
     pub cluster_config: Value,
     /// The sender's monotonic clock.

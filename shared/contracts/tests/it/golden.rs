@@ -1,4 +1,4 @@
-//! Bodies as the seeds' documents and peers spell them (seeds 000, 001 and 004, `seeds-wire` §2.3 to §2.8).
+//! Bodies as the seeds' documents and peers spell them (seeds 000, 001 and 004).
 
 use roadstead_contracts::seed::kubeconfig::*;
 use roadstead_contracts::seed::kubesage::*;
@@ -181,7 +181,7 @@ fn seed_004_answers() {
     }));
 }
 
-/// What peers read on `cluster_events` (seeds-wire §2.4).
+/// What peers read on `cluster_events`.
 #[test]
 fn events_of_the_seeds() {
     let event = |deed: Value| {

@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod drift;
 mod given;
 mod golden;
 mod messages;

@@ -101,6 +101,7 @@ fn every_message_is_pinned() {
         version: Some("0.1.0".to_owned()),
         last_seen_at: None,
         created_at: at("2026-01-01T00:00:00Z"),
+        commands_only: false,
         cluster: None,
     };
     let authenticated =
@@ -132,10 +133,11 @@ fn every_message_is_pinned() {
                 credential: CredentialProof::ApiKey { id: id(3), digest: "cd".repeat(32) },
                 cluster_id: id(2),
                 acts_as: ActsAs { user: "bob".to_owned(), roles: BTreeSet::from([Role::Viewer]) },
+                raise: None,
             },
             &authenticated,
         ),
-        row(&IdentifyPeer { account: "legacy".to_owned(), cluster_id: Some(id(2)) }, &authenticated),
+        row(&IdentifyPeer { account: "legacy".to_owned(), cluster_id: Some(id(2)), raise: None }, &authenticated),
         row(&IdentityKeys {}, &IdentityKeySet { root: "root".to_owned(), key_set: "jwt".to_owned() }),
         row(&GrantCluster { principal: who.clone(), cluster_id: id(2), account: "ada".to_owned() }, &grant),
         row(&RevokeCluster { principal: who.clone(), cluster_id: id(2), account: "ada".to_owned() }, &grant),
@@ -147,6 +149,14 @@ fn every_message_is_pinned() {
                 target: AgentTarget::Agent("a-1".to_owned()),
             },
             &Namespaces { agent_id: id(4), cluster_id: id(2), cluster_seq: 12, list },
+        ),
+        row(
+            &AskSeedAgent {
+                principal: who.clone(),
+                target: AgentTarget::Agent("a-1".to_owned()),
+                view: SeedView::GetPods { namespace: "shop".to_owned() },
+            },
+            &serde_json::json!({ "namespace": "shop", "pods": [], "count": 0 }),
         ),
         row(&ListClusters { principal: who.clone(), page: page.clone(), labels: labels() }, &clusters),
         row(&GetCluster { principal: who.clone(), cluster: "alpha".to_owned() }, &cluster()),

@@ -192,7 +192,7 @@ fn every_message_is_pinned() {
             &Page { items: vec![rollout()], total: 1, next_cursor: None },
         ),
         row(&LocateBodyStage {}, &BodyStagePlace { address: "10.0.0.7:8011".to_owned() }),
-        row(&RetryOperation { principal: who.clone(), id: id(20), all: true }, &operation()),
+        row(&RetryOperation { principal: who.clone(), id: id(20), all: true, sync: false }, &operation()),
         row(&UndoOperation { principal: who.clone(), id: id(20), force: true }, &operation()),
         row(&DeleteOperation { principal: who.clone(), id: id(20) }, &()),
         row(
@@ -250,6 +250,7 @@ fn a_run_is_pinned() {
         order: "order".to_owned(),
         stored: 2,
         begun: true,
+        sent: false,
     };
     let events = [
         RunEvent::Accepted { objects: 3, finished: 1 },

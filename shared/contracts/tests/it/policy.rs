@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use roadstead_contracts::ids::{RuleId, TypedId};
-use roadstead_contracts::policy::{ClustersDraft, Effect, Rule, RuleDraft, Subject};
+use roadstead_contracts::policy::{
+    ClustersDraft, Effect, LIST_MAX, NAME_MAX, REASON_MAX, RULE_BYTES_MAX, RULES_OF_ONE_BYTES_MAX, Rule, RuleDraft,
+    Subject, WORD_MAX,
+};
 
 fn id() -> RuleId {
     RuleId::from_uuid(uuid::Uuid::from_u128(0x0198_c5b0_0000_7000_8000_0000_0000_0001))
@@ -84,6 +87,74 @@ fn every_fault_is_named() {
     let long = |length: usize| (0..64).map(|number| format!("{number}-{}", "x".repeat(length))).collect();
     let large = RuleDraft { namespaces: long(60), kinds: long(60), ..draft() };
     assert!(large.checked(id()).unwrap_err().detail.contains("4096 bytes"));
+}
+
+#[test]
+fn names_of_rules() {
+    let named = |name: &str| RuleDraft { name: name.to_owned(), ..draft() }.checked(id()).is_ok();
+    for good in ["a", "9", "a.b_c-d9", "9-a", &"a".repeat(NAME_MAX)] {
+        assert!(named(good), "{good}");
+    }
+    let long = "a".repeat(NAME_MAX + 1);
+    for odd in ["", "-a", "a-", ".a", "a.", "_a", "a_", "A", "aB", "a b", "a/b", "ä", "a\n", long.as_str()] {
+        assert!(!named(odd), "{odd:?}");
+    }
+}
+
+#[test]
+fn rules_have_their_bounds() {
+    let good = |draft: RuleDraft| draft.checked(id()).is_ok();
+    assert_eq!((RULE_BYTES_MAX, RULES_OF_ONE_BYTES_MAX), (4_096, 131_072), "an eighth of the largest message");
+    let reason = |length: usize| RuleDraft { reason: Some("x".repeat(length)), ..draft() };
+    assert!(good(reason(REASON_MAX)) && !good(reason(REASON_MAX + 1)) && !good(reason(REASON_MAX * 2)));
+    let verbs = |count: usize| RuleDraft { verbs: vec!["get".to_owned(); count], ..draft() };
+    assert!(good(verbs(LIST_MAX)) && !good(verbs(LIST_MAX + 1)));
+    // Of exactly the most bytes, and of one more.
+    let kinds = |last: usize| {
+        let mut kinds: Vec<String> = (10..24).map(|number| format!("{number}{}", "x".repeat(250))).collect();
+        kinds.push("x".repeat(last));
+        RuleDraft { kinds, ..draft() }
+    };
+    let plain = serde_json::to_vec(&kinds(1).checked(id()).unwrap()).unwrap().len();
+    let last = RULE_BYTES_MAX - plain + 1;
+    assert!((1..WORD_MAX).contains(&last), "{last}");
+    assert!(good(kinds(last)) && !good(kinds(last + 1)));
+}
+
+#[test]
+fn drafts_come_back_from_files() {
+    let clusters = |names: &[&str], labels: Option<&str>| ClustersDraft {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        labels: labels.map(str::to_owned),
+    };
+    for clusters in
+        [clusters(&[], None), clusters(&["prod"], None), clusters(&[], Some("env=prod")), clusters(&["a"], Some("b"))]
+    {
+        let written = RuleDraft { clusters, ..draft() };
+        let json = serde_json::to_string(&written).unwrap();
+        assert_eq!(serde_json::from_str::<RuleDraft>(&json).unwrap(), written);
+        let rule = written.checked(id()).unwrap();
+        assert_eq!(serde_json::from_str::<Rule>(&serde_json::to_string(&rule).unwrap()).unwrap(), rule);
+        assert_eq!(json.contains("clusters"), !rule.clusters.is_every(), "{json}");
+    }
+}
+
+#[test]
+fn a_rule_stands_until_its_end_and_says_how_far_it_reaches() {
+    let end = draft().until.unwrap();
+    let rule = draft().checked(id()).unwrap();
+    assert!(rule.stands(end - chrono::TimeDelta::microseconds(1)) && !rule.stands(end));
+    let endless = RuleDraft { until: None, ..draft() }.checked(id()).unwrap();
+    assert!(endless.stands(end) && endless.is_within_clusters());
+    let unlimited = || RuleDraft { namespaces: Vec::new(), kinds: Vec::new(), verbs: Vec::new(), ..draft() };
+    assert!(!unlimited().checked(id()).unwrap().is_within_clusters());
+    for limited in [
+        RuleDraft { namespaces: draft().namespaces, ..unlimited() },
+        RuleDraft { kinds: draft().kinds, ..unlimited() },
+        RuleDraft { verbs: draft().verbs, ..unlimited() },
+    ] {
+        assert!(limited.checked(id()).unwrap().is_within_clusters(), "{limited:?}");
+    }
 }
 
 proptest! {

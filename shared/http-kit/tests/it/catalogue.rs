@@ -135,6 +135,31 @@ async fn regression_r05_an_unread_endless_body_ends_the_connection() {
     }
 }
 
+/// The same behind a good answer of a route that takes no body, for somebody who is known.
+#[tokio::test]
+async fn regression_r05_an_endless_body_that_nobody_takes_ends_the_connection() {
+    let door = Door::open(Options::default());
+    let mut stream = TcpStream::connect(door.address).await.unwrap();
+    let head = "DELETE /api/v1/mine HTTP/1.1\r\nhost: hub\r\nx-api-key: admin\r\ntransfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    let write = async {
+        while writer.write_all(b"4\r\nabcd\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let exchange = async { tokio::join!(write, reader.read_to_end(&mut answer)) };
+    assert!(tokio::time::timeout(Duration::from_secs(8), exchange).await.is_ok(), "the connection stayed open");
+    assert!(answer.starts_with(b"HTTP/1.1 204"), "{}", String::from_utf8_lossy(&answer));
+    // One that is taken and ends leaves the connection as it was.
+    let body = "POST /things HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n\
+                c\r\n{\"name\":\"a\"}\r\n0\r\n\r\n";
+    let next = "GET /api/v1/open HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n";
+    let both = door.raw(format!("{body}{next}")).await;
+    assert!(both.starts_with("HTTP/1.1 201") && both.contains("HTTP/1.1 200"), "{both}");
+}
+
 /// Rows L01 and L02: no text of a client's comes into a log line, so that none has to be escaped.
 #[tokio::test]
 async fn l02_nothing_that_a_client_sends_is_logged() {

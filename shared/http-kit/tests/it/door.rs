@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::Method;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use async_trait::async_trait;
 use roadstead_auth::mesh::MeshKey;
 use roadstead_contracts::identity::{Action, CredentialKind, Principal, Reach, Role};
@@ -70,7 +70,25 @@ struct Sample {
     name: ClusterName,
 }
 
-fn routes(front: Arc<Front>) -> Routes {
+/// Bytes of the bodies that `/hold` has at once.
+#[derive(Default)]
+pub struct Holding {
+    now: AtomicUsize,
+    pub most: AtomicUsize,
+}
+
+impl Holding {
+    /// Has a body for as many milliseconds as the query says.
+    async fn hold(&self, request: HttpRequest, body: Body) -> HttpResponse {
+        let length = body.0.len();
+        self.most.fetch_max(self.now.fetch_add(length, Ordering::SeqCst) + length, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(request.query_string().parse().unwrap_or(0))).await;
+        self.now.fetch_sub(length, Ordering::SeqCst);
+        HttpResponse::Ok().body(length.to_string())
+    }
+}
+
+fn routes(front: Arc<Front>, holding: Arc<Holding>) -> Routes {
     use Access::{Authenticated, Public};
     Routes::new(front)
         .add(Method::GET, "/api/v1/open", Public, RateClass::Free, |context: RequestContext| async move {
@@ -88,9 +106,28 @@ fn routes(front: Arc<Front>) -> Routes {
         .add(Method::POST, "/things", Public, RateClass::Free, |_: Json<Sample>| async {
             HttpResponse::Created().finish()
         })
+        .add(Method::POST, "/hold", Public, RateClass::Free, move |request: HttpRequest, body: Body| {
+            let holding = Arc::clone(&holding);
+            async move { holding.hold(request, body).await }
+        })
+        .add(Method::POST, "/let-go", Public, RateClass::Free, |request: HttpRequest, body: Body| async move {
+            body.let_go(&request);
+            let room = request.app_data::<web::Data<room::Room>>().unwrap();
+            HttpResponse::Ok().body(room.held().to_string())
+        })
+        .add(Method::GET, "/held", Public, RateClass::Free, |room: web::Data<room::Room>| async move {
+            HttpResponse::Ok().body(room.held().to_string())
+        })
         .add(Method::GET, "/slow", Public, RateClass::Free, || async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             HttpResponse::Ok().body("done")
+        })
+        .add(Method::GET, "/stream", Public, RateClass::Free, || async {
+            let chunks =
+                ["one ", "two"].map(|chunk| Ok::<_, std::io::Error>(web::Bytes::from_static(chunk.as_bytes())));
+            HttpResponse::ServiceUnavailable()
+                .content_type("application/json")
+                .streaming(futures_util::stream::iter(chunks))
         })
         .add(Method::GET, "/boom", Public, RateClass::Free, || async {
             Err::<HttpResponse, _>(ApiFailure::from(Code::Internal))
@@ -101,12 +138,14 @@ pub struct Door {
     pub address: SocketAddr,
     pub tasks: Tasks,
     pub keys: Arc<Keys>,
+    pub holding: Arc<Holding>,
 }
 
 pub struct Options {
     pub rates: RateSettings,
     pub limits: Limits,
     pub head_time: Duration,
+    pub workers: usize,
     pub trusted: Vec<ipnet::IpNet>,
     pub key: Option<MeshKey>,
     pub tls: Option<rustls::ServerConfig>,
@@ -118,6 +157,7 @@ impl Default for Options {
             rates: RateSettings::default(),
             limits: Limits { body: 4096, body_time: Duration::from_millis(500), ..Limits::default() },
             head_time: Duration::from_millis(500),
+            workers: 1,
             trusted: Vec::new(),
             key: None,
             tls: None,
@@ -149,14 +189,15 @@ impl Door {
         let serve_options = ServeOptions {
             name: "door",
             listeners: vec![Listener { socket, tls: options.tls }],
-            workers: 1,
+            workers: options.workers,
             head_time: options.head_time,
             grace: Duration::from_secs(2),
         };
-        let shared = Arc::clone(&front);
-        let mount = move |config: &mut web::ServiceConfig| routes(Arc::clone(&shared)).mount(config);
+        let holding = Arc::new(Holding::default());
+        let (shared, held) = (Arc::clone(&front), Arc::clone(&holding));
+        let mount = move |config: &mut web::ServiceConfig| routes(Arc::clone(&shared), Arc::clone(&held)).mount(config);
         serve(&tasks, serve_options, front, mount).unwrap();
-        Self { address, tasks, keys }
+        Self { address, tasks, keys, holding }
     }
 
     /// Sends bytes on a connection of their own and reads until the server closes it.

@@ -107,6 +107,16 @@ async fn slow_heads_and_bodies_are_cut() {
     }
 }
 
+/// Browsers and clients with a pool connect ahead: what comes unasked they take for the answer to what they ask next.
+#[tokio::test]
+async fn regression_a_connection_on_which_nothing_was_asked_ends_without_a_word() {
+    let door = Door::open(Options { head_time: Duration::from_secs(1), ..Options::default() });
+    let mut stream = TcpStream::connect(door.address).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(read_all(&mut stream).await, "");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
 /// Row R21: slow clients by the thousand do not keep a good one waiting, and all of them are cut.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_slow_clients_do_not_keep_a_good_one_waiting() {
@@ -150,4 +160,18 @@ async fn a_request_in_flight_ends_before_the_server() {
     let (text, ()) = tokio::join!(read_all(&mut stream), finish);
     assert!(text.contains("200 OK") && text.ends_with("done"), "{text}");
     assert!(TcpStream::connect(door.address).await.is_err());
+}
+
+/// Whoever asks for a WebSocket and is refused reads the refusal: it was announced in chunks and sent without.
+#[tokio::test]
+async fn regression_a_refused_upgrade_is_answered_whole() {
+    let door = Door::open(Options::default());
+    let head = "GET /stream HTTP/1.1\r\nhost: hub\r\n";
+    for upgrade in ["connection: Upgrade\r\nupgrade: websocket\r\n", "connection: upgrade\r\nupgrade: h2c\r\n"] {
+        let answer = Answer::parse(&door.raw(format!("{head}{upgrade}\r\n")).await);
+        assert_eq!((answer.status, answer.body.as_str()), (503, "one two"), "{answer:?}");
+        assert_eq!((answer.header("transfer-encoding"), answer.header("connection")), (None, Some("close")));
+    }
+    let plain = Answer::parse(&door.raw(format!("{head}connection: close\r\n\r\n")).await);
+    assert_eq!(plain.header("transfer-encoding"), Some("chunked"), "{plain:?}");
 }

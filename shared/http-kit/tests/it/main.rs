@@ -9,9 +9,11 @@
     reason = "tests"
 )]
 
+mod bodies;
 mod catalogue;
 mod door;
 mod framing;
 mod gate;
 mod limits;
+mod mutual;
 mod tls;

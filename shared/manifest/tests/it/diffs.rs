@@ -1,6 +1,6 @@
 //! Diffs and the YAML they are made of.
 
-use roadstead_manifest::limits::DIFF_MAX;
+use roadstead_manifest::limits::{DIFF_INPUT_MAX, DIFF_MAX};
 use roadstead_manifest::{diff, parse, to_yaml};
 use serde_json::{Value, json};
 
@@ -52,6 +52,81 @@ fn a_secrets_values_are_never_shown() {
     let mut broken = before.clone();
     broken["data"] = json!("canary-8");
     assert!(!diff(Some(&broken), Some(&after)).unwrap().contains("canary"));
+}
+
+#[test]
+fn only_secrets_are_masked_and_nothing_is_kept_of_kubectl() {
+    let object = |api_version: &str, kind: &str, value: &str| {
+        json!({
+            "apiVersion": api_version, "kind": kind,
+            "metadata": {"name": "a", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": value, "own": value}},
+            "data": {"key": value},
+        })
+    };
+    for (api_version, kind, masked) in
+        [("v1", "Secret", true), ("v1", "ConfigMap", false), ("example.com/v1", "Secret", false)]
+    {
+        let (one, two) = (object(api_version, kind, "first"), object(api_version, kind, "second"));
+        let shown = diff(Some(&one), Some(&two)).unwrap();
+        assert_eq!(shown.contains("key: first"), !masked, "{shown}");
+        assert!(shown.contains("own: second") && !shown.contains("last-applied"), "{shown}");
+    }
+    // What became a Secret, or was one, is one on both sides.
+    let (plain, secret) = (object("v1", "ConfigMap", "canary"), object("v1", "Secret", "canary"));
+    for (one, two) in [(&plain, &secret), (&secret, &plain)] {
+        let mut shown = diff(Some(one), Some(two)).unwrap();
+        shown = shown.replace("own: canary", "");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+    // An annotation that was only kubectl's leaves no empty map behind; an empty one of one's own is no change either.
+    let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let mut annotated = bare.clone();
+    annotated["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": "{}"});
+    assert_eq!(diff(Some(&bare), Some(&annotated)), None);
+}
+
+#[test]
+fn what_is_too_large_on_one_side_is_not_compared() {
+    let sized = |bytes: usize| {
+        let object = |text: String| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": text}});
+        let plain = to_yaml(&object("x".to_owned())).len();
+        let object = object("x".repeat(bytes - plain + 1));
+        assert_eq!(to_yaml(&object).len(), bytes);
+        object
+    };
+    let small = sized(500);
+    let fits = sized(DIFF_INPUT_MAX);
+    let large = sized(DIFF_INPUT_MAX + 1);
+    for (one, two, shown) in
+        [(&small, &fits, true), (&fits, &small, true), (&small, &large, false), (&large, &small, false)]
+    {
+        let text = diff(Some(one), Some(two)).unwrap();
+        assert_eq!(!text.contains("too large"), shown);
+    }
+}
+
+#[test]
+fn a_diff_is_whole_up_to_its_bound() {
+    let object = |length: usize| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "x".repeat(length)}});
+    let shown = |length: usize| diff(Some(&object(1)), Some(&object(length))).unwrap();
+    let plain = shown(2).len() - 2;
+    let whole = shown(DIFF_MAX - plain);
+    assert_eq!(whole.len(), DIFF_MAX);
+    assert!(!whole.contains("not shown"));
+    let cut = shown(DIFF_MAX - plain + 1);
+    assert!(cut.ends_with("-  a: x\n… the rest is not shown\n"), "{cut}");
+}
+
+#[test]
+fn a_diff_that_is_cut_is_filled_up_to_its_bound() {
+    let object = |a: &str, b: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": a, "b": b}});
+    let shown = |length: usize| diff(Some(&object("x", "one")), Some(&object(&"x".repeat(length), "two"))).unwrap();
+    let (last, note) = ("+  b: two\n", "… the rest is not shown\n");
+    // With so many letters, all but the last line is as long as may be shown.
+    let fits = DIFF_MAX + last.len() - (shown(2).len() - 2);
+    let full = shown(fits);
+    assert!(full.ends_with(&format!("xx\n{note}")) && full.len() == DIFF_MAX + note.len(), "{}", full.len());
+    assert!(shown(fits + 1).ends_with(&format!("-  b: one\n{note}")));
 }
 
 #[test]

@@ -151,6 +151,93 @@ fn what_a_rule_is_worth() {
     assert_eq!(told(&admin_for_now, "POST /apis/rbac.authorization.k8s.io/v1/clusterroles"), "admin");
 }
 
+fn over(rule: Rule) -> Rule {
+    Rule { until: Some(now()), ..rule }
+}
+
+fn elsewhere(rule: Rule) -> Rule {
+    Rule {
+        clusters: roadstead_contracts::policy::Clusters { names: ["other".to_owned()].into(), labels: None },
+        ..rule
+    }
+}
+
+#[test]
+fn a_rule_that_is_over_or_for_another_cluster_raises_nobody() {
+    let gives = || rule(1, "allow clusters:*,operations:*,*:read team-a - -");
+    for useless in [over(gives()), elsewhere(gives()), rule(1, "allow users:write - - -")] {
+        let viewer = person(&[Role::Viewer], true, vec![useless.clone()]);
+        for line in [format!("PATCH {IN_A}"), format!("GET {IN_A}")] {
+            assert_eq!(told(&viewer, &line), "own", "{line} {useless:?}");
+        }
+        let nobody = person(&[], true, vec![useless.clone()]);
+        assert_eq!(told(&nobody, &format!("GET {IN_A}")), "missing", "{useless:?}");
+        assert!(!enters(&nobody, &cluster(), now()).allowed, "{useless:?}");
+        assert_eq!(namespaces(&nobody, &cluster(), now()).unwrap_err().ground, Ground::Missing, "{useless:?}");
+    }
+}
+
+#[test]
+fn who_is_more_than_a_rule_is_worth_stays_what_it_is() {
+    let rules = vec![rule(1, "allow clusters:read,operations:write - - -")];
+    for role in [Role::Admin, Role::Operator] {
+        let who = person(&[role], true, rules.clone());
+        for line in [format!("PATCH {IN_A}"), format!("GET {IN_A}")] {
+            assert_eq!(told(&who, &line), "own", "{role:?} {line}");
+        }
+        let change = [RequestKind::of("patch", "configmaps", Some("team-a"))];
+        assert_eq!(judge_change(&who, &cluster(), &change, now()).goes_as, As::Own, "{role:?}");
+    }
+    // Every kind is no kind by name.
+    let of_all = person(&[], false, vec![rule(1, "allow clusters:read - * -")]);
+    assert_eq!(told(&of_all, "GET /api/v1/namespaces/a/pods"), "viewer");
+}
+
+#[test]
+fn the_rule_that_raises_is_named() {
+    let rules = vec![rule(2, "allow clusters:*,operations:*,*:read team-a - -"), rule(1, "allow clusters:read - - -")];
+    let viewer = person(&[Role::Viewer], true, rules.clone());
+    let patch = RequestKind::of("patch", "configmaps", Some("team-a"));
+    for verdict in [
+        judge(&viewer, &cluster(), &patch, now()).verdict,
+        judge_change(&viewer, &cluster(), std::slice::from_ref(&patch), now()).verdict,
+    ] {
+        assert_eq!(verdict.rule().map(|(_, name)| name), Some("r2"));
+    }
+    // Allowed by its role, and done in the higher one of a rule: the rule is what is told.
+    let operator = person(&[Role::Operator], true, vec![rule(1, "allow *:* - - -")]);
+    let judged = judge_change(&operator, &cluster(), std::slice::from_ref(&patch), now());
+    assert_eq!((judged.goes_as, judged.verdict.rule().map(|(_, name)| name)), (As::Raised(Role::Admin), Some("r1")));
+    assert_eq!(judge(&operator, &cluster(), &patch, now()), judged);
+    let nobody = person(&[], false, rules);
+    assert_eq!(enters(&nobody, &cluster(), now()).rule().map(|(_, name)| name), Some("r1"));
+    let of_namespace = person(&[], false, vec![rule(3, "allow operations:write team-a - -")]);
+    let verdict = enters(&of_namespace, &cluster(), now());
+    assert_eq!((verdict.allowed, verdict.rule().map(|(_, name)| name)), (true, Some("r3")));
+}
+
+#[test]
+fn namespaces_are_shown_as_far_as_rules_reach() {
+    let listed = |rules: Vec<Rule>| {
+        let who = person(&[], false, rules);
+        let shown = namespaces(&who, &cluster(), now()).unwrap();
+        ["team-a", "team-b", "team-c"].map(|name| shown.has(name))
+    };
+    let (a, b) = (|| rule(1, "allow clusters:read team-a pods -"), || rule(2, "allow clusters:read team-b pods -"));
+    assert_eq!(listed(vec![a(), b()]), [true, true, false]);
+    assert_eq!(listed(vec![a(), over(b())]), [true, false, false]);
+    assert_eq!(listed(vec![a(), elsewhere(b())]), [true, false, false]);
+    assert_eq!(listed(vec![a(), rule(2, "deny clusters:read team-b pods -")]), [true, false, false]);
+    let every = || Rule { clusters: roadstead_contracts::policy::Clusters::default(), ..b() };
+    assert_eq!(listed(vec![a(), every()]), [true, true, false]);
+    assert_eq!(listed(vec![a(), rule(3, "allow clusters:read - pods -")]), [true, true, true], "in every namespace");
+    // A rule that denies the list is named; who may not look at the cluster is told that.
+    let viewer = person(&[Role::Viewer], true, vec![rule(1, "deny clusters:read - namespaces list")]);
+    assert_eq!(namespaces(&viewer, &cluster(), now()).unwrap_err().rule().map(|(_, name)| name), Some("r1"));
+    let stranger = person(&[Role::Viewer], false, Vec::new());
+    assert!(namespaces(&stranger, &cluster(), now()).unwrap_err().is_invisible());
+}
+
 #[test]
 fn deny_rules_refuse_changes_that_would_show_what_is_hidden() {
     let rules = vec![rule(3, "deny *:read - secrets -"), rule(4, "deny operations:write prod - -")];
@@ -212,6 +299,79 @@ fn every_kind_of_change_is_judged() {
     assert!(told(&no_secrets, &here).0 && !told(&no_secrets, &["delete *"]).0);
     assert!(told(&person(&[Role::Operator], true, Vec::new()), &anything).0);
     assert!(!told(&person(&[Role::Operator], false, Vec::new()), &here).0);
+}
+
+/// Only the API server knows that a `Mouse` is one of the `mice`: a rule may name either, and each holds.
+#[test]
+fn regression_a_kind_with_an_odd_plural_is_named_by_its_kind() {
+    let mouse = RequestKind {
+        also: Some("mouse.example.org".to_owned()),
+        ..RequestKind::of("patch", "mouses.example.org", Some("team-a"))
+    };
+    let told = |who: &Principal| judge_change(who, &cluster(), std::slice::from_ref(&mouse), now()).verdict.allowed;
+    for kinds in ["mouse.example.org", "mouses.example.org", "*.example.org"] {
+        assert!(told(&person(&[], false, vec![rule(1, &format!("allow operations:* team-a {kinds} -"))])), "{kinds}");
+        assert!(!told(&person(&[Role::Admin], true, vec![rule(1, &format!("deny *:* - {kinds} -"))])), "{kinds}");
+    }
+    assert!(!told(&person(&[Role::Admin], true, vec![rule(1, "deny *:* - mouse -")])), "in any group");
+    for other in ["mice.example.org", "mouse.example.com"] {
+        assert!(!told(&person(&[], false, vec![rule(1, &format!("allow operations:* team-a {other} -"))])), "{other}");
+    }
+}
+
+#[test]
+fn whoever_acts_as_somebody_must_be_allowed_it_and_so_must_they() {
+    let asked = |line: &str| {
+        let (method, path) = line.split_once(' ').unwrap();
+        kubernetes::read(method, path, None).unwrap()
+    };
+    let acting = |who: &Principal, line: &str| judge_acting(who, &cluster(), &asked(line), now()).allowed;
+    let admin = person(&[Role::Admin], true, Vec::new());
+    assert!(
+        acting(&admin, &format!("DELETE {IN_A}")) && acting(&admin, "GET /api") && acting(&admin, "GET /api/v1/nodes")
+    );
+    // A key that only reads changes nothing as somebody else, whatever the cluster gave to them.
+    let words = ["clusters:read", "clusters:impersonate"].map(str::to_owned);
+    let reads = Scope { permissions: Some(words.into()), ..Scope::default() };
+    let reader = Principal { scope: Some(reads), ..admin.clone() };
+    assert_eq!(told(&reader, &format!("DELETE {IN_A}")), "own", "as themselves the cluster's RBAC decides");
+    assert!(!acting(&reader, &format!("DELETE {IN_A}")) && acting(&reader, &format!("GET {IN_A}")));
+    let denied_to_admin = person(&[Role::Admin], true, vec![rule(1, "deny operations:write team-a - -")]);
+    assert!(
+        !acting(&denied_to_admin, &format!("DELETE {IN_A}")) && acting(&denied_to_admin, &format!("DELETE {IN_B}"))
+    );
+
+    let rules =
+        [rule(2, "deny operations:write team-a - -"), rule(3, "deny *:read - secrets -"), rule(4, "allow *:* - - -")];
+    let by = |line: &str| {
+        let found = denied(&rules, &cluster(), &asked(line), now());
+        found.and_then(|verdict| verdict.rule().map(|(_, name)| name.to_owned()))
+    };
+    assert_eq!(by(&format!("DELETE {IN_A}")).as_deref(), Some("r2"));
+    assert_eq!(by("PATCH /api/v1/namespaces/b/secrets/x").as_deref(), Some("r3"), "what is hidden is not changed");
+    assert_eq!((by(&format!("GET {IN_A}")), by("GET /api"), by(&format!("DELETE {IN_B}"))), (None, None, None));
+}
+
+#[test]
+fn what_denies_is_the_first_rule_that_stands() {
+    let patch = RequestKind::of("patch", "configmaps", Some("team-a"));
+    let by = |rules: &[Rule]| denied(rules, &cluster(), &patch, now()).map(|verdict| verdict.ground);
+    let deny = |number| rule(number, "deny operations:write team-a - -");
+    let named = |number: u128| Some(Ground::Rule { id: id(number), name: format!("r{number}") });
+    assert_eq!(by(&[deny(3), deny(2), rule(1, "deny operations:write team-b - -")]), named(2));
+    assert_eq!(by(&[over(deny(2)), deny(3)]), named(3));
+    assert_eq!(by(&[over(deny(2)), elsewhere(deny(3)), rule(1, "allow *:* - - -")]), None);
+}
+
+#[test]
+fn namespaces_are_listed_in_ones_own_name_or_for_nothing_else() {
+    let by = |who: &Principal| lists_namespaces_by(who, &cluster(), now());
+    let every = Some(RequestKind::of("list", "namespaces", None));
+    assert_eq!(by(&person(&[Role::Viewer], true, Vec::new())), None);
+    assert_eq!(by(&person(&[], false, vec![rule(1, "allow clusters:read - - -")])), every);
+    assert_eq!(by(&person(&[Role::Viewer], true, vec![rule(1, "allow clusters:read - namespaces -")])), every);
+    let of_namespace = person(&[], false, vec![rule(1, "allow clusters:read team-a - -")]);
+    assert_eq!(by(&of_namespace), Some(RequestKind::discovery()));
 }
 
 proptest! {

@@ -15,7 +15,7 @@ fn told(line: &str) -> String {
     let path = canonical(path).unwrap();
     match info(method, &path, query).unwrap() {
         None => "-".to_owned(),
-        Some(Info { verb, group, resource, subresource, namespace }) => {
+        Some(Info { verb, group, resource, subresource, namespace, .. }) => {
             format!("{verb} {} {}", kind_of(group, resource, subresource), namespace.unwrap_or("-"))
         }
     }
@@ -47,6 +47,9 @@ fn requests_are_read_as_the_api_server_reads_them() {
         ("GET /api/v1/namespaces/other/pods?watch=1&fieldSelector=metadata.name==foo", "watch pods other"),
         ("GET /api/v1/namespaces/other/pods?fieldSelector=metadata.name%21%3Dfoo", "list pods other"),
         ("GET /api/v1/pods?fieldSelector=metadata.namespace=a", "list pods -"),
+        // A pair with a semicolon is none (Go's `url.ParseQuery`).
+        ("GET /api/v1/pods?watch=1;a=b", "list pods -"),
+        ("GET /api/v1/pods?&&watch=1", "watch pods -"),
         ("GET /api/v1/namespaces/other/pods/foo?watch=true", "get pods other"),
         ("POST /api/v1/namespaces/other/pods", "create pods other"),
         ("POST /api/v1/namespaces/other/pods/foo/binding", "create pods/binding other"),
@@ -140,10 +143,36 @@ fn places_and_classes() {
         ("GET /metrics", Place::Cluster, Class::Read),
         ("GET /logs/", Place::Cluster, Class::Read),
         ("POST /debug/pprof", Place::Cluster, Class::Write),
+        ("GET /", Place::Cluster, Class::Discovery),
+        ("POST /version", Place::Cluster, Class::Write),
+        ("POST /", Place::Cluster, Class::Write),
+        ("PUT /healthz", Place::Cluster, Class::Write),
+        ("GET /healthz/etcd", Place::Cluster, Class::Read),
+        // What has no resource has no namespaces to span, whatever the method is called.
+        ("LIST /metrics", Place::Cluster, Class::Read),
+        ("GET /debug/exec", Place::Cluster, Class::Read),
+        ("GET /apis/x.io/v1/nodes", Place::EveryNamespace, Class::Read),
     ] {
         let (method, path, query) = parts(line);
         let request = read(method, path, query).unwrap();
         assert_eq!((place(&request), class(&request)), (place_of, class_of), "{line}");
+    }
+}
+
+#[test]
+fn a_path_without_a_resource_keeps_one_spelling() {
+    for (path, kind) in [("/logs/", Some("/logs")), ("/logs", Some("/logs")), ("/LOGS", Some("/logs")), ("/", None)] {
+        assert_eq!(read("GET", path, None).unwrap().kind.as_deref(), kind, "{path}");
+    }
+}
+
+#[test]
+fn paths_are_read_up_to_their_bound() {
+    let of = |length: usize| format!("/logs/{}", "a".repeat(length - "/logs/".len()));
+    assert_eq!(PATH_MAX, 16_384);
+    assert!(read("GET", &of(PATH_MAX), None).is_ok());
+    for length in [PATH_MAX + 1, PATH_MAX * 2] {
+        assert_eq!(read("GET", &of(length), None).unwrap_err().code, Code::UriTooLong);
     }
 }
 
@@ -169,6 +198,45 @@ fn kinds_of_objects() {
             name: "x".to_owned(),
         };
         assert_eq!(kind_of_object(&key), expected);
+    }
+}
+
+#[test]
+fn a_request_is_taken_apart() {
+    let told = |line: &str| {
+        let (method, path, query) = parts(line);
+        super::parts(method, path, query).unwrap().map(|found| {
+            let kind = found.kind();
+            let Parts { verb, group, resource, subresource, namespace, name } = found;
+            assert_eq!(kind, if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") });
+            let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+            format!("{verb} {kind} {} {} {}", text(subresource), text(namespace), text(name))
+        })
+    };
+    for (line, expected) in [
+        ("GET /api/v1/pods?watch=1", "watch pods - - -"),
+        ("GET /api/v1/namespaces/a", "get namespaces - a a"),
+        ("PUT /api/v1/namespaces/a/finalize", "update namespaces finalize a a"),
+        ("GET /apis/apps/v1/namespaces/a/deployments/b/scale", "get deployments.apps scale a b"),
+        ("DELETE /apis/apps/v1/namespaces/a/deployments", "deletecollection deployments.apps - a -"),
+    ] {
+        assert_eq!(told(line).as_deref(), Some(expected), "{line}");
+    }
+    assert_eq!(told("GET /version"), None);
+    assert!(super::parts("GET", "/api//v1", None).is_err());
+}
+
+#[test]
+fn only_kinds_of_ones_own_have_another_name() {
+    for (api_version, kind, expected) in [
+        ("example.org/v1", "Mouse", Some("mouse.example.org")),
+        ("v1", "Pod", None),
+        ("apps/v1", "Deployment", None),
+        ("networking.k8s.io/v1", "Ingress", None),
+    ] {
+        let (api_version, kind) = (api_version.to_owned(), kind.to_owned());
+        let key = ObjectKey { api_version, kind, namespace: None, name: "x".to_owned() };
+        assert_eq!(other_kind_of_object(&key).as_deref(), expected, "{key:?}");
     }
 }
 

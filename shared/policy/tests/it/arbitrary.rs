@@ -99,6 +99,7 @@ impl Question {
         let object = self.object.map(|(verb, kind, place)| Object {
             verb,
             kind,
+            also: None,
             place: match place {
                 0 => Place::EveryNamespace,
                 1 => Place::Cluster,

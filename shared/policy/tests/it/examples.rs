@@ -60,7 +60,7 @@ fn made(number: u128, draft: &RuleDraft) -> Rule {
 }
 
 fn object<'a>(verb: &'a str, kind: &'a str, place: Place<'a>) -> Object<'a> {
-    Object { verb, kind, place }
+    Object { verb, kind, also: None, place }
 }
 
 #[test]
@@ -146,7 +146,11 @@ fn deny_reaches_what_does_the_same() {
     let delete = deny(&[], &["delete"], &[]);
     assert!(denied(&delete, "deletecollection", "pods", here) && !denied(&delete, "create", "pods", here));
     let update = deny(&[], &["update"], &[]);
-    assert!(denied(&update, "patch", "pods", here));
+    assert!(denied(&update, "patch", "pods", here) && denied(&update, "update", "pods", here));
+    let patch = deny(&[], &["patch"], &[]);
+    assert!(denied(&patch, "update", "pods", here) && !denied(&patch, "create", "pods", here));
+    let exec = deny(&["pods/exec"], &[], &[]);
+    assert!(denied(&exec, "create", "pods/exec", here) && !denied(&exec, "get", "pods", here));
     let system = deny(&[], &[], &["kube-*"]);
     assert!(denied(&system, "get", "pods", Place::Namespace("kube-system")));
     assert!(denied(&system, "list", "pods", Place::EveryNamespace), "the list would hold it");
@@ -170,6 +174,149 @@ fn an_hour_of_more() {
     let mut key = ada;
     key.scope = Some(Scope { permissions: Some(["*:read".to_owned()].into()), ..Scope::default() });
     assert_eq!(decide(&key, &asked, now()).ground, Ground::Scope);
+}
+
+#[test]
+fn a_gate_opens_where_something_may_be_done_somewhere() {
+    let opens = |role: Role, action, rules: Vec<Rule>| gate(&who(role, rules), action, now());
+    let within = |effect, words: &[&str]| made(1, &RuleDraft { namespaces: texts(&["x"]), ..draft(effect, words) });
+    let named = |effect, words: &[&str]| {
+        let clusters = ClustersDraft { names: texts(&["prod"]), labels: None };
+        made(1, &RuleDraft { clusters, ..draft(effect, words) })
+    };
+    let every = |effect, words: &[&str]| made(1, &draft(effect, words));
+    let over = |rule: Rule| Rule { until: Some(now()), ..rule };
+    let (write, trail) = (Action::OperationsWrite, Action::AuditRead);
+    for (role, action, rule, expected) in [
+        // What is about clusters is asked again about the cluster.
+        (Role::Viewer, write, within(Effect::Allow, &["operations:*"]), true),
+        (Role::Viewer, write, named(Effect::Allow, &["operations:*"]), true),
+        (Role::Viewer, write, over(every(Effect::Allow, &["operations:*"])), false),
+        (Role::Viewer, write, every(Effect::Allow, &["clusters:*"]), false),
+        // What is not is asked here only: no rule for some clusters gives it.
+        (Role::Viewer, trail, every(Effect::Allow, &["audit:read"]), true),
+        (Role::Viewer, trail, named(Effect::Allow, &["audit:read"]), false),
+        (Role::Viewer, trail, within(Effect::Allow, &["audit:read"]), false),
+        (Role::Viewer, trail, over(every(Effect::Allow, &["audit:read"])), false),
+        // A deny rule closes it only when it is for everything.
+        (Role::Admin, write, every(Effect::Deny, &["*:*"]), false),
+        (Role::Admin, write, named(Effect::Deny, &["*:*"]), true),
+        (Role::Admin, write, within(Effect::Deny, &["*:*"]), true),
+        (Role::Admin, write, over(every(Effect::Deny, &["*:*"])), true),
+        (Role::Admin, write, every(Effect::Deny, &["users:*"]), true),
+    ] {
+        let verdict = opens(role, action, vec![rule.clone()]);
+        assert_eq!(verdict.allowed, expected, "{role:?} {action:?} {rule:?}");
+        assert_eq!(verdict.action, action);
+        if rule.effect == Effect::Deny && !expected {
+            assert_eq!(verdict.rule().map(|(_, name)| name), Some("rule"));
+        }
+    }
+    let mut key = who(Role::Admin, Vec::new());
+    key.scope = Some(Scope { permissions: Some(["*:read".to_owned()].into()), ..Scope::default() });
+    assert_eq!(gate(&key, write, now()).ground, Ground::Scope);
+    let two = |effect| {
+        vec![Rule { id: id::<RuleId>(2), name: "later".to_owned(), ..every(effect, &["*:*"]) }, every(effect, &["*:*"])]
+    };
+    assert_eq!(opens(Role::Admin, write, two(Effect::Deny)).rule().map(|(_, name)| name), Some("rule"));
+}
+
+#[test]
+fn only_an_allow_rule_that_stands_makes_a_cluster_exist() {
+    let prod = cluster(2, "prod", "prod");
+    let named = |effect, name: &str| {
+        let clusters = ClustersDraft { names: texts(&[name]), labels: None };
+        made(1, &RuleDraft { clusters, namespaces: texts(&["x"]), ..draft(effect, &["*:*"]) })
+    };
+    let by_id = id::<ClusterId>(2).to_string();
+    let by_label = made(
+        1,
+        &RuleDraft {
+            clusters: ClustersDraft { names: Vec::new(), labels: Some("env=prod".to_owned()) },
+            ..draft(Effect::Allow, &["users:read"])
+        },
+    );
+    let seen = |rule: &Rule| {
+        let ada = who(Role::Viewer, vec![rule.clone()]);
+        let asked = Asked::cluster(Action::ClustersRead, &prod);
+        let seen = sees(&ada, &prod, now());
+        assert_eq!(!decide(&ada, &asked, now()).is_invisible(), seen, "{rule:?}");
+        seen
+    };
+    assert!(seen(&named(Effect::Allow, "prod")) && seen(&named(Effect::Allow, &by_id)) && seen(&by_label));
+    for rule in [
+        named(Effect::Deny, "prod"),
+        named(Effect::Allow, "dev"),
+        Rule { until: Some(now()), ..named(Effect::Allow, "prod") },
+        made(1, &draft(Effect::Allow, &["*:*"])),
+    ] {
+        assert!(!seen(&rule), "{rule:?}");
+    }
+    // Both limits must hold.
+    let both = |name: &str, label: &str| {
+        let clusters = ClustersDraft { names: texts(&[name]), labels: Some(label.to_owned()) };
+        made(1, &RuleDraft { clusters, ..draft(Effect::Allow, &["*:*"]) })
+    };
+    assert!(seen(&both("prod", "env=prod")) && !seen(&both("prod", "env=dev")) && !seen(&both("dev", "env=prod")));
+    // A credential that is held to other clusters sees none of it.
+    let mut key = who(Role::Viewer, vec![named(Effect::Allow, "prod")]);
+    key.scope = Some(Scope { clusters: Some([id::<ClusterId>(9)].into()), ..Scope::default() });
+    assert!(!sees(&key, &prod, now()));
+    key.scope = Some(Scope { clusters: Some([id::<ClusterId>(2)].into()), ..Scope::default() });
+    assert!(sees(&key, &prod, now()));
+}
+
+#[test]
+fn what_is_not_known_of_a_cluster_is_touched_and_not_covered() {
+    let unknown = ClusterFacts::unknown(id(1));
+    for clusters in [
+        ClustersDraft { names: texts(&["prod"]), labels: None },
+        ClustersDraft { names: Vec::new(), labels: Some("env=prod".to_owned()) },
+    ] {
+        let rule = |effect| made(1, &RuleDraft { clusters: clusters.clone(), ..draft(effect, &["*:*"]) });
+        let asked = Asked::cluster(Action::ClustersRead, &unknown);
+        assert!(!decide(&who(Role::Admin, vec![rule(Effect::Deny)]), &asked, now()).allowed, "{clusters:?}");
+        let write = Asked::cluster(Action::OperationsWrite, &unknown);
+        assert!(!decide(&who(Role::Viewer, vec![rule(Effect::Allow)]), &write, now()).allowed, "{clusters:?}");
+    }
+    // Known by its name to be another one.
+    let dev = cluster(1, "dev", "prod");
+    let clusters = ClustersDraft { names: texts(&["prod"]), labels: Some("env=prod".to_owned()) };
+    let rule = made(1, &RuleDraft { clusters, ..draft(Effect::Deny, &["*:*"]) });
+    assert!(decide(&who(Role::Admin, vec![rule]), &Asked::cluster(Action::ClustersRead, &dev), now()).allowed);
+}
+
+#[test]
+fn a_refusal_says_what_is_missing() {
+    let dev = cluster(1, "alpha", "dev");
+    let told = |who: &Principal, asked: &Asked<'_>| {
+        let verdict = decide(who, asked, now());
+        let checked = verdict.check(who);
+        assert_eq!(checked.is_ok(), verdict.allowed);
+        (verdict.decision(who), checked.err().map(|error| (error.code, error.errors)))
+    };
+    let hub = Asked::hub(Action::AuditRead);
+    let rule = RuleDraft { name: "trail".to_owned(), ..draft(Effect::Allow, &["audit:read"]) };
+    let (decision, refusal) = told(&who(Role::Viewer, vec![made(1, &rule)]), &hub);
+    assert_eq!((decision.reason.as_str(), decision.ask, refusal), ("the rule trail allows audit:read", None, None));
+    let (decision, refusal) = told(&who(Role::Viewer, Vec::new()), &hub);
+    let (code, errors) = refusal.unwrap();
+    assert_eq!((code, errors[0].loc.as_slice()), (Code::Forbidden, &texts(&["permission", "audit:read"])[..]));
+    assert!(decision.reason.contains("none of your roles"), "{decision:?}");
+    // Granted elsewhere: a rule makes the cluster visible, and the roles are for clusters that were granted.
+    let shown = RuleDraft {
+        clusters: ClustersDraft { names: texts(&["beta"]), labels: None },
+        ..draft(Effect::Allow, &["clusters:read"])
+    };
+    let operator = who(Role::Operator, vec![made(1, &shown)]);
+    let beta = cluster(2, "beta", "dev");
+    let (decision, _) = told(&operator, &Asked::cluster(Action::OperationsWrite, &beta));
+    assert!(decision.reason.contains("only on clusters that you own or were granted"), "{decision:?}");
+    assert!(decision.ask.is_some_and(|ask| ask.contains("whoever owns the cluster")));
+    let (decision, refusal) = told(&operator, &Asked::cluster(Action::OperationsWrite, &cluster(3, "gamma", "dev")));
+    assert_eq!(refusal.map(|(code, _)| code), Some(Code::NotFound));
+    assert!(decision.reason.contains("not there"), "{decision:?}");
+    assert!(told(&operator, &Asked::cluster(Action::OperationsWrite, &dev)).1.is_none());
 }
 
 #[test]

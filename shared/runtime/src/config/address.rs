@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use roadstead_contracts::percent::escape;
+
 use crate::Secret;
 
 /// A URL with a server in it, taken apart and decoded.
@@ -75,9 +77,9 @@ impl Address {
     pub(super) fn build(&self) -> Secret {
         let mut text = format!("{}://", self.scheme);
         if self.user.is_some() || self.password.is_some() {
-            text.push_str(&encode(self.user.as_deref().unwrap_or_default()));
+            text.push_str(&escape(self.user.as_deref().unwrap_or_default()));
             if let Some(password) = &self.password {
-                let _ = write!(text, ":{}", encode(password));
+                let _ = write!(text, ":{}", escape(password));
             }
             text.push('@');
         }
@@ -91,25 +93,13 @@ impl Address {
             let _ = write!(text, ":{port}");
         }
         if let Some(path) = &self.path {
-            let _ = write!(text, "/{}", encode(path));
+            let _ = write!(text, "/{}", escape(path));
         }
         if let Some(query) = &self.query {
             let _ = write!(text, "?{query}");
         }
         Secret::new(text)
     }
-}
-
-pub(super) fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
 }
 
 fn decode(text: &str) -> Result<String, String> {

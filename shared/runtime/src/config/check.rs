@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::address::{Address, check_web};
 use super::layers::{Layer, Values};
-use super::transport::{Files, check_audit, refuse_plain, secure_database};
+use super::transport::{Files, check_audit, check_own, refuse_plain, secure_database};
 use super::value::Setting;
 use super::{DefaultRole, JwtAlgorithm, Leaked, Registration, ServiceRole, Settings};
 use crate::Secret;
@@ -15,6 +15,8 @@ const SHARED_SECRET_MIN: usize = 32;
 const PASSWORD_LENGTH_MAX: usize = 128;
 /// Fewest characters of a password outside development.
 const PASSWORD_LENGTH_MIN: usize = 8;
+/// Least room for request bodies: an upload of manifests is up to 9 MiB with what is around it, and an eighth is not for it.
+const BODIES_LEAST: super::Bytes = super::Bytes(16 * 1024 * 1024);
 
 /// Where brokers take TLS.
 const AMQPS_PORT: u16 = 5671;
@@ -67,6 +69,7 @@ pub(super) fn resolve(role: ServiceRole, settings: &mut Settings, values: &mut V
             .problem("authorization.strategy", "no-auth lets everybody do everything: it starts only with dev = true");
     }
     check_audit(&settings.audit, values);
+    check_own(role, settings, values);
     for (key, url) in [
         ("user.url", Some(&settings.user.url)),
         ("server.public_url", settings.server.public_url.as_ref()),
@@ -351,6 +354,10 @@ fn check_oidc(settings: &Settings, values: &mut Values) {
 }
 
 fn check_figures(settings: &Settings, values: &mut Values) {
+    // A method of a store ends after 20 s, the wait for its connection included.
+    if settings.database.acquire_timeout > Duration::from_secs(10) {
+        values.problem("database.acquire_timeout", "must be at most 10s");
+    }
     let zero = "must be more than zero";
     for (key, duration) in [
         ("server.read_timeout", settings.server.read_timeout),
@@ -403,5 +410,10 @@ fn check_figures(settings: &Settings, values: &mut Values) {
     }
     if settings.server.body_limit < super::Bytes::parse("1KiB").unwrap_or(super::Bytes(1024)) {
         values.problem("server.body_limit", "must be at least 1KiB");
+    }
+    if settings.server.bodies_limit < BODIES_LEAST {
+        values.problem("server.bodies_limit", "must be at least 16MiB");
+    } else if settings.server.bodies_limit.0 / 2 < settings.server.body_limit.0 {
+        values.problem("server.bodies_limit", "must be at least twice server.body_limit");
     }
 }

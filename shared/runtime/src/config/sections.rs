@@ -59,6 +59,9 @@ section! {
         shutdown_grace: Duration = "20s";
         /// Largest request body, uploads excepted.
         body_limit: Bytes = "1MiB";
+        /// Most bytes of all request bodies that a process holds at once, uploads among them; an eighth is for small ones. Who
+        /// finds no room within two seconds is refused (503). What is made of them takes memory beside it.
+        bodies_limit: Bytes = "32MiB";
     }
 
     /// TLS of the front door and the agents' door.
@@ -106,9 +109,9 @@ section! {
         /// to the broker.
         relay_address: Option<String> = "";
         /// Operations that one process carries at once.
-        at_once: u16 = "256";
+        at_once: u32 = "256";
         /// Operations at once in one cluster and namespace. With one, changes come in the order in which they were asked for.
-        per_namespace: u16 = "1";
+        per_namespace: u32 = "1";
         /// How long an operation may take when its caller does not say, waiting for its agent included.
         deadline: Duration = "1h";
         /// How long an ended operation is kept at least.
@@ -304,6 +307,15 @@ section! {
     Mesh "mesh." {
         /// Signs the services' messages and calls to each other, at least 32 bytes, the same everywhere.
         secret: Option<Secret> = "" [Note::Must];
+        /// PEM file of whoever issued the services' certificates. Set, with the two below: the user service's HTTP speaks TLS and
+        /// asks its callers for a certificate, and the front door shows one.
+        ca_file: Option<PathBuf> = "";
+        /// PEM file of the service's own certificate chain, leaf first.
+        cert_file: Option<PathBuf> = "";
+        /// PEM file of that certificate's private key.
+        key_file: Option<PathBuf> = "";
+        /// Names (DNS, URI, address) of which a caller's certificate must carry one. Left out: any of that authority.
+        client_names: Vec<String> = "";
     }
 
     /// Clients of the seeds.
@@ -328,6 +340,15 @@ section! {
         enabled: bool = "true" [hub("metrics.enabled")];
         /// Port of a listener that serves nothing else; 0 = none but the doors' own `/metrics`.
         port: u16 = "9091" [up("0"), hub("metrics.port")];
+        /// PEM file of that listener's certificate chain. Set, with its key: each service shows its figures there by TLS, and
+        /// nowhere else.
+        cert_file: Option<PathBuf> = "";
+        /// PEM file of that certificate's private key.
+        key_file: Option<PathBuf> = "";
+        /// PEM file of whoever issued the scrapers' certificates; set, who shows none gets no figures.
+        client_ca_file: Option<PathBuf> = "";
+        /// Names (DNS, URI, address) of which a scraper's certificate must carry one. Left out: any of that authority.
+        client_names: Vec<String> = "";
     }
 
     /// Traces.
@@ -388,7 +409,7 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("grpc.tls.cert_file", "agents dial the WebSocket door"),
     ("grpc.tls.key_file", "agents dial the WebSocket door"),
     ("redis.max_retries", "a failed call is answered at once"),
-    ("orchestrator.workers", "operations are not in this version"),
+    ("orchestrator.workers", "a process carries as many as operations.at_once says"),
     ("auth.rbac.enabled", "authorization is always on"),
     ("auth.rbac.casbin.enabled", "the strategy decides, see authorization.strategy"),
     ("auth.rbac.casbin.auto_reload", "files are read again when they change"),
@@ -397,7 +418,7 @@ pub(super) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("agent.agent_id", "agents have a file of their own"),
     ("agent.cluster_id", "agents have a file of their own"),
     ("agent.heartbeat_interval", "the hub tells its agents, see agents.heartbeat_interval"),
-    ("agent.operation_timeout", "operations are not in this version"),
+    ("agent.operation_timeout", "each operation has its deadline, see operations.deadline"),
     ("logging.caller", "log lines carry their target"),
     ("logging.stacktrace", "log lines carry the chain of causes"),
     ("logging.output_paths", "logs go to standard error"),

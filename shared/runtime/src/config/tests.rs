@@ -240,6 +240,7 @@ fn all_problems_come_at_once_and_show_no_secret() {
         ("JWT_SECRET_KEY", "other-canary"),
         ("ROADSTEAD_MESH_SECRET", "short-canary"),
         ("MCKMT_DATABASE_HOST", "elsewhere"),
+        ("ROADSTEAD_SERVER_BODIES_LIMIT", "8MiB"),
     ]);
     let fault = problems(ServiceRole::Cluster, &env);
     for part in [
@@ -251,6 +252,7 @@ fn all_problems_come_at_once_and_show_no_secret() {
         "MCKMT_JWT_SECRET and JWT_SECRET_KEY: are set to different values",
         "ROADSTEAD_MESH_SECRET: must be at least 32 bytes",
         "DATABASE_URL and MCKMT_DATABASE_HOST: contradict each other",
+        "ROADSTEAD_SERVER_BODIES_LIMIT: must be at least 16MiB",
     ] {
         assert!(fault.contains(part), "{part:?} is not in\n{fault}");
     }
@@ -423,6 +425,13 @@ fn registration_is_open_on_loopback_and_in_development() {
     assert_eq!(open(ServiceRole::Up, &MapEnv::new([("ROADSTEAD_SERVER_HOST", "0.0.0.0")])), Registration::Closed);
     assert_eq!(open(ServiceRole::User, &mesh()), Registration::Closed);
     assert_eq!(open(ServiceRole::User, &mesh().with("ROADSTEAD_DEV", "true")), Registration::Open);
+}
+
+#[test]
+fn regression_only_ports_are_called_ports() {
+    for row in SECTIONS.iter().flat_map(|(_, rows)| rows.iter()) {
+        assert_eq!(row.kind == "port", row.key.ends_with("port"), "{} is a {}", row.key, row.kind);
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::{Address, encode};
+use roadstead_contracts::percent::escape;
+
+use super::address::Address;
 use super::layers::Values;
-use super::{Audit, Database};
+use super::{Audit, Database, Mesh, Metrics, ServiceRole, Settings};
 
 /// Modes in which PostgreSQL's certificate is looked at.
 const VERIFYING: [&str; 2] = ["verify-ca", "verify-full"];
@@ -86,7 +88,7 @@ pub(super) fn secure_database(database: &mut Database, values: &mut Values) {
     for (name, file) in [("sslrootcert", files.ca), ("sslcert", files.certificate), ("sslkey", files.key)] {
         if let Some(file) = file {
             pairs.retain(|pair| !pair.starts_with(&format!("{name}=")));
-            pairs.push(format!("{name}={}", encode(&text(file))));
+            pairs.push(format!("{name}={}", escape(&text(file))));
         }
     }
     address.query = Some(pairs.join("&"));
@@ -126,6 +128,56 @@ pub(super) fn check_audit(audit: &Audit, values: &mut Values) {
             Ok(()) => {}
             Err(message) => values.problem("audit.otlp_endpoint", message),
         }
+    }
+}
+
+/// Certificates of the services themselves, and of the listener for figures.
+pub(super) fn check_own(role: ServiceRole, settings: &mut Settings, values: &mut Values) {
+    let mesh = &mut settings.mesh;
+    let files = Files { ca: mesh.ca_file.as_ref(), certificate: mesh.cert_file.as_ref(), key: mesh.key_file.as_ref() };
+    files.check("mesh.", values);
+    match (&mesh.ca_file, &mesh.cert_file) {
+        (None, Some(_)) => values.problem("mesh.ca_file", "must be set beside the certificate"),
+        (Some(_), None) => values.problem("mesh.cert_file", "must be set beside the authority"),
+        (None, None) if !mesh.client_names.is_empty() => {
+            values.problem("mesh.client_names", "are looked for in certificates: set mesh.ca_file as well");
+        }
+        (Some(_), Some(_)) if role == ServiceRole::Cluster && !settings.user.url.starts_with("https://") => {
+            values.problem("user.url", "must begin with https:// where the services have certificates");
+        }
+        _ => {}
+    }
+    if role == ServiceRole::Up && mesh.is_mutual() {
+        values
+            .notes
+            .push("mesh.ca_file has no effect: the services of one process call each other on loopback".to_owned());
+        (mesh.ca_file, mesh.cert_file, mesh.key_file) = (None, None, None);
+    }
+    let metrics = &settings.metrics;
+    let files = Files { ca: None, certificate: metrics.cert_file.as_ref(), key: metrics.key_file.as_ref() };
+    files.check("metrics.", values);
+    if metrics.client_ca_file.is_some() && metrics.cert_file.is_none() {
+        values.problem("metrics.cert_file", "must be set beside metrics.client_ca_file");
+    }
+    if metrics.client_ca_file.is_none() && !metrics.client_names.is_empty() {
+        values.problem("metrics.client_names", "are looked for in certificates: set metrics.client_ca_file as well");
+    }
+    if metrics.enabled && metrics.cert_file.is_some() && metrics.port == 0 && role != ServiceRole::Tool {
+        values.problem("metrics.port", "must be set beside metrics.cert_file: figures are shown nowhere else then");
+    }
+}
+
+impl Mesh {
+    /// Whether the services have certificates for each other.
+    pub fn is_mutual(&self) -> bool {
+        self.ca_file.is_some() && self.cert_file.is_some() && self.key_file.is_some()
+    }
+}
+
+impl Metrics {
+    /// Whether the doors show figures: not where a listener with a certificate of its own does.
+    pub fn at_doors(&self) -> bool {
+        self.enabled && self.cert_file.is_none()
     }
 }
 
@@ -190,5 +242,40 @@ mod tests {
             mesh().with("ROADSTEAD_REDIS_CERT_FILE", "/cert.pem").with("ROADSTEAD_AUDIT_SYSLOG_KEY_FILE", "/k.pem");
         let said = problems(&env);
         assert!(said.contains("REDIS_KEY_FILE") && said.contains("AUDIT_SYSLOG_CERT_FILE"), "{said}");
+    }
+
+    #[test]
+    fn certificates_of_services_and_scrapers_come_whole() {
+        let cluster = |env: &MapEnv| Settings::load(ServiceRole::Cluster, None, env).map_err(|fault| fault.to_string());
+        let own = mesh()
+            .with("ROADSTEAD_MESH_CA_FILE", "/ca.pem")
+            .with("ROADSTEAD_MESH_CERT_FILE", "/cert.pem")
+            .with("ROADSTEAD_MESH_KEY_FILE", "/key.pem")
+            .with("ROADSTEAD_MESH_CLIENT_NAMES", "front.mesh, spiffe://mesh/front");
+        let settings = cluster(&own.clone().with("ROADSTEAD_USER_URL", "https://user:8001")).unwrap();
+        assert!(settings.mesh.is_mutual() && settings.metrics.at_doors());
+        assert_eq!(settings.mesh.client_names, ["front.mesh", "spiffe://mesh/front"]);
+        assert!(cluster(&own).unwrap_err().contains("must begin with https://"));
+        for (name, said) in
+            [("CA_FILE", "MESH_CA_FILE"), ("CERT_FILE", "MESH_CERT_FILE"), ("KEY_FILE", "MESH_KEY_FILE")]
+        {
+            let refused = problems(&own.clone().with(format!("ROADSTEAD_MESH_{name}"), ""));
+            assert!(refused.contains(said), "{name}: {refused}");
+        }
+        // One process has nobody to show a certificate to.
+        let up = MapEnv::new([("ROADSTEAD_MESH_CA_FILE", "/a"), ("ROADSTEAD_MESH_CERT_FILE", "/b")]);
+        let up = up.with("ROADSTEAD_MESH_KEY_FILE", "/c").with("ROADSTEAD_DATA_DIR", "/d");
+        let up = Settings::load(ServiceRole::Up, None, &up).unwrap();
+        assert!(!up.mesh.is_mutual() && up.notes.iter().any(|note| note.contains("mesh.ca_file")), "{:?}", up.notes);
+
+        let figures =
+            mesh().with("ROADSTEAD_METRICS_CERT_FILE", "/cert.pem").with("ROADSTEAD_METRICS_KEY_FILE", "/key.pem");
+        assert!(!Settings::load(ServiceRole::User, None, &figures).unwrap().metrics.at_doors());
+        assert!(problems(&figures.clone().with("ROADSTEAD_METRICS_PORT", "0")).contains("METRICS_PORT"));
+        assert!(
+            problems(&figures.clone().with("ROADSTEAD_METRICS_CLIENT_NAMES", "a")).contains("metrics.client_ca_file")
+        );
+        let ca = mesh().with("ROADSTEAD_METRICS_CLIENT_CA_FILE", "/ca.pem");
+        assert!(problems(&ca).contains("METRICS_CERT_FILE"));
     }
 }

@@ -209,6 +209,16 @@ impl Setting for Vec<IpNet> {
     }
 }
 
+impl Setting for Vec<String> {
+    const KIND: &'static str = "names (front.mesh, …)";
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(words(text).map(str::to_owned).collect())
+    }
+    fn fallback() -> Self {
+        Self::new()
+    }
+}
+
 impl Setting for Vec<u16> {
     const KIND: &'static str = "ports (8007, 8080, …)";
     fn parse(text: &str) -> Result<Self, String> {

@@ -4,13 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use roadstead_runtime::Secret;
 use roadstead_runtime::config::Seal;
+use roadstead_runtime::{Secret, Tasks};
 use roadstead_seal::source::{KeyringFile, KmsKeyring};
-use roadstead_seal::{Error, KeyVersion, Kms, Sealer};
+use roadstead_seal::{Error, KeyVersion, Kms, Sealed, Sealer};
 use zeroize::Zeroizing;
 
 fn settings(key: Option<&str>, file: Option<&Path>) -> Seal {
@@ -132,4 +133,53 @@ fn a_kms_opens_the_ring_and_its_absence_is_said() {
     assert_eq!(sealer.newest(), KeyVersion(3));
     let fault = Sealer::with_source("user", ring(true)).unwrap_err();
     assert_eq!(fault.to_string(), "failed to read master keys from mirror: it does not answer");
+}
+
+/// Rewrapping opens the key of a value and not the value: it must not carry on what was changed or is another hub's.
+#[test]
+fn l04_only_an_untouched_value_of_the_same_purpose_is_rewrapped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, format!("1:{}\n", key(1))).unwrap();
+    let open = |purpose| Sealer::open(&settings(None, Some(&path)), purpose).unwrap();
+    let sealed = open("user").seal("t", "c", 1, b"value").unwrap();
+    let other = open("user").seal("t", "c", 1, b"other").unwrap();
+    fs::write(&path, format!("1:{}\n2:{}\n", key(1), key(2))).unwrap();
+    let user = open("user");
+    assert!(user.rewrap(&sealed).unwrap().is_some());
+    for stranger in [open("onboarding"), user.within("tenant-7")] {
+        assert_eq!(stranger.rewrap(&sealed).unwrap_err(), Error::Integrity);
+    }
+    let parts = |sealed: &Sealed| sealed.to_string().split('.').map(str::to_owned).collect::<Vec<_>>();
+    let (one, two) = (parts(&sealed), parts(&other));
+    let mixed: Sealed = format!("s1.1.{}.{}", one[2], two[3]).parse().unwrap();
+    assert_eq!(user.rewrap(&mixed).unwrap_err(), Error::Integrity);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_found_while_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    fs::write(&path, format!("1:{}\n", key(1))).unwrap();
+    let sealer = Sealer::open(&settings(None, Some(&path)), "user").unwrap();
+    let tasks = Tasks::new();
+    sealer.watch(&tasks);
+    let wraps = async |version| {
+        let found = async {
+            while sealer.newest() != KeyVersion(version) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), found).await.is_ok()
+    };
+    fs::write(&path, format!("1:{}\n2:{}\n", key(1), key(2))).unwrap();
+    assert!(wraps(2).await);
+    // A file that is broken for a while does no harm.
+    fs::write(&path, "nonsense").unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(sealer.newest(), KeyVersion(2));
+    fs::write(&path, format!("1:{}\n2:{}\n3:{}\n", key(1), key(2), key(3))).unwrap();
+    assert!(wraps(3).await);
+    tasks.stop();
+    tasks.finish(Duration::from_secs(1)).await;
 }

@@ -68,9 +68,15 @@ fn nothing_of_the_plain_text_is_printed_or_stored() {
     let sealed = sealer.seal("t", "c", 1, CANARY).unwrap();
     let printed = format!("{sealed:?} {sealed} {sealer:?}");
     assert!(!printed.contains("canary"));
+    assert!(printed.contains(r#"Sealer { purpose: "onboarding", keys: MasterKeys([KeyVersion(1)])"#), "{printed}");
     assert_ne!(sealed, sealer.seal("t", "c", 1, CANARY).unwrap(), "each value has a key of its own");
     assert_eq!(sealer.seal("t", "c", 1, &vec![0; PLAIN_MAX + 1]).unwrap_err(), Error::TooLong);
-    assert!(sealer.seal("t", "c", 1, b"").is_ok_and(|empty| sealer.unseal("t", "c", 1, &empty).unwrap().is_empty()));
+    assert_eq!(sealer.seal("t", "c", 1, &vec![0; PLAIN_MAX * 2]).unwrap_err(), Error::TooLong);
+    for length in [0, 1, 1_048_576] {
+        let sealed = sealer.seal("t", "c", 1, &vec![7; length]).unwrap();
+        let read = Sealed::parse(sealed.as_str()).unwrap();
+        assert_eq!(sealer.unseal("t", "c", 1, &read).unwrap().len(), length, "what can be sealed can be read");
+    }
 }
 
 proptest! {

@@ -9,8 +9,11 @@
     reason = "tests"
 )]
 
+mod interrupted;
+mod killed;
 mod records;
 mod rewrap;
+mod silence;
 mod suite;
 
 use roadstead_runtime::Secret;
@@ -22,12 +25,17 @@ async fn sqlite(folder: &tempfile::TempDir) -> Opened {
 }
 
 async fn postgres() -> Opened {
+    open(&Secret::new(postgres_url().await), &Options::new("suite")).await.unwrap()
+}
+
+/// The address of a database of its own.
+async fn postgres_url() -> String {
     let base = std::env::var("ROADSTEAD_TEST_POSTGRES_URL").expect("ROADSTEAD_TEST_POSTGRES_URL");
     let name = format!("store_{}", uuid::Uuid::from_u64_pair(rand_u64(), rand_u64()).simple());
     let pool = sqlx::PgPool::connect(&base).await.unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&pool).await.unwrap();
     let (server, _) = base.rsplit_once('/').unwrap();
-    open(&Secret::new(format!("{server}/{name}")), &Options::new("suite")).await.unwrap()
+    format!("{server}/{name}")
 }
 
 fn rand_u64() -> u64 {

@@ -202,6 +202,8 @@ metrics! {
         operations: Counters<ClusterOperation> = "mckmt_operations";
         /// How long operations took, from their making to their end.
         operation_duration: LongTimes<ClusterOperation> = "mckmt_operation_duration_seconds";
+        /// Objects that are not as an operation left them.
+        drifted_objects: Gauges<ClusterOnly> = "roadstead_drifted_objects";
         /// Whether a cluster's agent is connected (1) or not (0).
         cluster_status: Gauges<ClusterMode> = "mckmt_cluster_status";
         /// Whether a cluster says it is healthy (1) or not (0).

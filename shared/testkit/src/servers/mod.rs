@@ -159,6 +159,11 @@ impl Servers {
         }
     }
 
+    /// Has the broker find its disk full: it takes no messages until it finds it as it is.
+    pub fn fill_broker(&self, full: bool) -> Result<()> {
+        rabbitmq::alarm(&self.state, &self.programs, full)
+    }
+
     /// Stops everything that was started and removes the folder with its data.
     pub fn down(mut self) -> Result<()> {
         self.stop_all()?;

@@ -63,10 +63,18 @@ impl Process {
         if !self.is_alive() {
             return Ok(());
         }
-        let target = format!("-{}", self.pid);
+        self.send(signal, &format!("-{}", self.pid))
+    }
+
+    /// `kill -9` for this process alone: it runs in a group that goes on.
+    pub fn kill_alone(self) -> Result<()> {
+        if self.is_alive() { self.send("KILL", &self.pid.to_string()) } else { Ok(()) }
+    }
+
+    fn send(self, signal: &str, target: &str) -> Result<()> {
         // The shell's own `kill`: procps is not everywhere, and this workspace forbids the unsafe call.
         let status = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", signal, &target])
+            .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", signal, target])
             .stderr(Stdio::null())
             .status()
             .context("failed to run sh")?;

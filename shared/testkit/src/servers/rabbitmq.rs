@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ use sha2::{Digest, Sha256};
 use super::state::{SERVICES, State, Tls};
 use super::{Process, Programs, START_LIMIT};
 use crate::wait::until;
+
+/// Room on the disk below which a node takes no more messages.
+const ROOM: &str = "50MB";
+/// More than any disk has.
+const NO_ROOM: &str = "1000000GB";
 
 pub(super) fn start_epmd(state: &State, programs: &Programs) -> Result<Process> {
     let port = state.ports.epmd;
@@ -35,13 +40,45 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
     super::private_file(
         &folder.join("rabbitmq.conf"),
         &format!(
-            "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {}\ndisk_free_limit.absolute = 50MB\n{}",
+            "listeners.tcp.1 = 127.0.0.1:{}\nload_definitions = {}\ndisk_free_limit.absolute = {ROOM}\n{}",
             state.ports.amqp,
             folder.join("definitions.json").display(),
             state.tls.as_ref().map_or_else(String::new, tls)
         ),
     )?;
-    let mut command = Command::new(&programs.rabbitmq);
+    let mut command = command(&programs.rabbitmq, state);
+    command
+        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
+        .env("RABBITMQ_NODE_PORT", state.ports.amqp.to_string())
+        .env("RABBITMQ_DIST_PORT", state.ports.distribution.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        // Distribution on loopback only; schedulers that sleep instead of spin, for two cores are all there may be.
+        .env(
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+        );
+    let process = Process::start(&mut command, &state.log("rabbitmq"))?;
+    let answers = until("rabbitmq answers", START_LIMIT, || {
+        if process.is_alive() {
+            greet(state).map(Ok)
+        } else {
+            Ok(Err(anyhow::anyhow!("rabbitmq ended; see {}", state.log("rabbitmq").display())))
+        }
+    });
+    if let Err(error) = answers.and_then(|answered| answered) {
+        // Nobody would remember it.
+        process.kill()?;
+        return Err(error);
+    }
+    Ok(process)
+}
+
+/// A program of RabbitMQ's for this node.
+fn command(program: &Path, state: &State) -> Command {
+    let (mut command, folder) = (Command::new(program), folder(state));
     for (name, _) in std::env::vars_os() {
         // A caller's own RabbitMQ settings must not leak into this node.
         if name.to_string_lossy().starts_with("RABBITMQ_") {
@@ -53,28 +90,21 @@ pub(super) fn start(state: &State, programs: &Programs) -> Result<Process> {
         .current_dir(folder.join("log"))
         .env("HOME", folder.join("home"))
         .env("RABBITMQ_NODENAME", &state.node)
-        .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
-        .env("RABBITMQ_LOG_BASE", folder.join("log"))
-        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq"))
-        .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
-        .env("RABBITMQ_NODE_PORT", state.ports.amqp.to_string())
-        .env("RABBITMQ_DIST_PORT", state.ports.distribution.to_string())
-        .env("ERL_EPMD_PORT", state.ports.epmd.to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        // Distribution on loopback only; schedulers that sleep instead of spin, for two cores are all there may be.
-        .env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
-        );
-    let process = Process::start(&mut command, &state.log("rabbitmq"))?;
-    until("rabbitmq answers", START_LIMIT, || {
-        if process.is_alive() {
-            greet(state).map(Ok)
-        } else {
-            Ok(Err(anyhow::anyhow!("rabbitmq ended; see {}", state.log("rabbitmq").display())))
-        }
-    })??;
-    Ok(process)
+        .env("ERL_EPMD_PORT", state.ports.epmd.to_string());
+    command
+}
+
+/// Has the node find its disk full, so that it takes no more messages, or as it is.
+pub(super) fn alarm(state: &State, programs: &Programs, full: bool) -> Result<()> {
+    let room = if full { NO_ROOM } else { ROOM };
+    let program = programs.rabbitmq.with_file_name("rabbitmqctl");
+    let output = command(&program, state)
+        .args(["--quiet", "set_disk_free_limit", room])
+        .output()
+        .with_context(|| format!("failed to run {}", program.display()))?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "rabbitmqctl failed: {}", String::from_utf8_lossy(&said));
+    Ok(())
 }
 
 fn tls(tls: &Tls) -> String {

@@ -13,7 +13,7 @@ use roadstead_runtime::Tasks;
 
 use super::framing::Framing;
 use super::joined::Joined;
-use super::{BoxError, head, nonsense};
+use super::{BoxError, Source, head, nonsense};
 use crate::frame::Code;
 use crate::session::{Stream, Writer};
 
@@ -79,37 +79,44 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// Reads the head of the answer, and its body when that is there already.
 async fn read(mut stream: Stream, method: &Method) -> io::Result<Answer> {
+    let (answered, rest) = read_head(&mut stream).await?;
+    let mut response = Response::new(());
+    *response.status_mut() = answered.status;
+    *response.headers_mut() = answered.headers;
+    if answered.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Answer::Switched(response, Joined::new(rest, stream)));
+    }
+    let framing = Framing::of_answer(*method == Method::HEAD, answered.status, response.headers())?;
+    let mut body = AnswerBody::new(stream, framing, rest);
+    poll_fn(|context| {
+        body.look_ahead(context);
+        Poll::Ready(())
+    })
+    .await;
+    Ok(Answer::Plain(response.map(|()| body)))
+}
+
+/// Reads the head that counts, and what came right behind it.
+pub(super) async fn read_head<S: Source>(source: &mut S) -> io::Result<(head::Answered, Bytes)> {
     let mut bytes = Bytes::new();
     for _ in 0..=INTERIM_MAX {
         let (answered, length) = loop {
-            if let Some(found) = head::answer(&bytes)? {
+            if !bytes.is_empty()
+                && let Some(found) = head::answer(&bytes)?
+            {
                 break found;
             }
             if bytes.len() > head::HEAD_MAX {
                 return Err(nonsense("a head that is too long"));
             }
-            let more = stream.chunk().await?.ok_or_else(super::cut_short)?;
+            let more = poll_fn(|context| source.poll_chunk(context)).await?.ok_or_else(super::cut_short)?;
             bytes = joined(&bytes, more);
         };
         let rest = bytes.split_off(length);
-        let mut response = Response::new(());
-        *response.status_mut() = answered.status;
-        *response.headers_mut() = answered.headers;
-        if answered.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(Answer::Switched(response, Joined::new(rest, stream)));
+        if answered.status == StatusCode::SWITCHING_PROTOCOLS || !answered.status.is_informational() {
+            return Ok((answered, rest));
         }
-        if answered.status.is_informational() {
-            bytes = rest;
-            continue;
-        }
-        let framing = Framing::of_answer(*method == Method::HEAD, answered.status, response.headers())?;
-        let mut body = AnswerBody { stream: Some(stream), framing, rest, ahead: None };
-        poll_fn(|context| {
-            body.look_ahead(context);
-            Poll::Ready(())
-        })
-        .await;
-        return Ok(Answer::Plain(response.map(|()| body)));
+        bytes = rest;
     }
     Err(nonsense("heads without an answer"))
 }
@@ -203,15 +210,46 @@ where
     }
 }
 
-/// The body of an answer. It holds the stream until it has ended.
+/// The body of an answer. It holds what it is read from until it has ended.
 #[derive(Debug)]
-pub struct AnswerBody {
-    stream: Option<Stream>,
+pub struct AnswerBody<S: Source = Stream> {
+    source: Option<S>,
     framing: Framing,
     /// Received and not yet looked at.
     rest: Bytes,
     /// What was there already behind it.
     ahead: Option<Bytes>,
+}
+
+impl<S: Source> AnswerBody<S> {
+    pub(super) fn new(source: S, framing: Framing, rest: Bytes) -> Self {
+        let mut body = Self { source: Some(source), framing, rest, ahead: None };
+        body.settle();
+        body
+    }
+
+    /// Lets the source go once the body is over.
+    fn settle(&mut self) {
+        if self.framing.is_over()
+            && let Some(source) = self.source.take()
+        {
+            source.over(self.rest.is_empty() && self.ahead.is_none());
+        }
+    }
+
+    /// Looks whether the source has ended behind what is here: then its length is known.
+    fn look_ahead(&mut self, context: &mut Context<'_>) {
+        if self.framing != Framing::Stream {
+            return;
+        }
+        let Some(source) = &mut self.source else { return };
+        match source.poll_chunk(context) {
+            Poll::Ready(Ok(None)) => self.framing = Framing::Length(self.rest.len() as u64),
+            Poll::Ready(Ok(Some(more))) => self.ahead = Some(more),
+            // A fault comes again when the body is read.
+            Poll::Ready(Err(_)) | Poll::Pending => {}
+        }
+    }
 }
 
 impl AnswerBody {
@@ -222,31 +260,17 @@ impl AnswerBody {
             return None;
         }
         self.framing = Framing::Length(0);
-        self.stream = None;
+        self.source = None;
         Some(std::mem::take(&mut self.rest))
     }
 
     /// A handle that can cut it.
     pub fn writer(&self) -> Option<Writer> {
-        self.stream.as_ref().map(Stream::writer)
-    }
-
-    /// Looks whether the stream has ended behind what is here: then its length is known.
-    fn look_ahead(&mut self, context: &mut Context<'_>) {
-        if self.framing != Framing::Stream {
-            return;
-        }
-        let Some(stream) = &mut self.stream else { return };
-        match stream.poll_chunk(context, usize::MAX) {
-            Poll::Ready(Ok(None)) => self.framing = Framing::Length(self.rest.len() as u64),
-            Poll::Ready(Ok(Some(more))) => self.ahead = Some(more),
-            // A fault comes again when the body is read.
-            Poll::Ready(Err(_)) | Poll::Pending => {}
-        }
+        self.source.as_ref().map(Stream::writer)
     }
 }
 
-impl Body for AnswerBody {
+impl<S: Source + Unpin> Body for AnswerBody<S> {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -255,21 +279,24 @@ impl Body for AnswerBody {
         loop {
             if !this.rest.is_empty() {
                 match this.framing.take(&mut this.rest) {
-                    Ok(Some(piece)) => return Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    Ok(Some(piece)) => {
+                        this.settle();
+                        return Poll::Ready(Some(Ok(Frame::data(piece))));
+                    }
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Some(Err(fault))),
                 }
             }
             if this.framing.is_over() {
-                this.stream = None;
+                this.settle();
                 return Poll::Ready(None);
             }
             if let Some(ahead) = this.ahead.take() {
                 this.rest = ahead;
                 continue;
             }
-            let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
-            match ready!(stream.poll_chunk(context, usize::MAX)) {
+            let Some(source) = &mut this.source else { return Poll::Ready(None) };
+            match ready!(source.poll_chunk(context)) {
                 Ok(Some(more)) => this.rest = more,
                 Ok(None) => {
                     if let Err(fault) = this.framing.end() {

@@ -23,6 +23,8 @@ pub(super) struct Asked {
 /// The head of an answer.
 #[derive(Debug)]
 pub(super) struct Answered {
+    /// HTTP/1.1 or later, whose connections are kept unless somebody says otherwise.
+    pub(super) keeps: bool,
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
 }
@@ -83,8 +85,9 @@ pub(super) fn answer(bytes: &Bytes) -> io::Result<Option<(Answered, usize)>> {
     let Some(length) = parse(parsed.parse(bytes))? else { return Ok(None) };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| nonsense("a status line that is none"))?;
+    let keeps = parsed.version == Some(1);
     let headers = collect(bytes, parsed.headers)?;
-    Ok(Some((Answered { status, headers }, length)))
+    Ok(Some((Answered { keeps, status, headers }, length)))
 }
 
 fn parse(parsed: httparse::Result<usize>) -> io::Result<Option<usize>> {

@@ -212,9 +212,10 @@ where
         loop {
             self.gather(context)?;
             if !self.ended && !self.waited && self.large.is_empty() {
-                // The rest of a short answer is often one turn away, and then one message less.
+                // The rest of a short answer is often one turn away, and then one message less. A turn with a look at the
+                // sockets: it is woken after that, whatever becomes of the future.
                 self.waited = true;
-                context.waker().wake_by_ref();
+                let _ = pin!(tokio::task::yield_now()).poll(context);
                 return Poll::Pending;
             }
             let last = self.ended && (self.small.is_empty() || self.large.is_empty());

@@ -2,19 +2,25 @@
 
 use crate::bucket::Bucket;
 
-/// Credit of a new stream. 256 KiB carry 4 MB/s over 60 ms of round trip. A stream that nobody drains gets a part of it
-/// only ([`BULK_FLIGHT`]): 18 of them fill a session.
-pub const STREAM_WINDOW: u32 = 256 * 1024;
-/// A stream that is drained faster than its window comes round grows up to this.
-pub const STREAM_WINDOW_MAX: u32 = 1024 * 1024;
-/// Credit of the session: the most that streams may hold undrained, all together (reliability row F16: 2 MiB).
+/// Credit of a stream: what its reader may have left undrained. 1 MiB carries 16 MB/s over 60 ms of round trip.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+/// What every stream may have under way without asking what the others hold. So readers that stop, however many they are,
+/// take from the others what comes faster than 16 KiB a round trip, and nothing of what is smaller.
+pub const STREAM_SHARE: u32 = 16 * 1024;
+/// The most that streams may hold undrained beyond their shares, all together (reliability row F16: 2 MiB).
 pub const SESSION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Credit of the session that bulk streams leave to interactive ones, so that stalled downloads never block an exec.
+/// What bulk streams leave of it to interactive ones, so that stalled downloads never slow an exec.
 pub const SESSION_RESERVE: u32 = 256 * 1024;
-/// What a bulk stream may have under way besides what its reader must drain before it says so.
+/// What a stream may have under way besides what its reader drains before it says so.
 pub(super) const BULK_FLIGHT: u32 = 32 * 1024;
-/// Drained bytes after which the session's credit is renewed: 32 renewals a window, 12 bytes each.
-pub(super) const SESSION_STEP: u32 = 64 * 1024;
+/// What one that somebody waits for may have under way before its reader drained anything, while hardly anything else is.
+pub(super) const FIRST_FLIGHT: u32 = 256 * 1024;
+/// Drained bytes after which more is granted: 16 grants a window, 12 bytes each.
+pub(super) const GRANT_STEP: u32 = 64 * 1024;
+/// The same while more than half of the session's window is held: less than a share, or both sides would wait for each other.
+pub(super) const GRANT_STEP_TIGHT: u32 = STREAM_SHARE / 2;
+/// Less than this is not worth a turn: slivers cost more than they carry.
+pub(super) const SLIVER: u32 = 1024;
 /// Bytes of a stream that wait to be written: enough to fill a batch, small enough to be forgotten.
 pub const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that a peer may have open. A cluster's watches are about a thousand.
@@ -23,6 +29,9 @@ pub const STREAMS_MAX: usize = 4_096;
 pub const BACKLOG_MAX: usize = 128;
 /// Refused streams whose opener has not yet let go. A peer that counts never gets here.
 pub(super) const REFUSED_MAX: usize = 256;
+/// Control frames that wait to be written: all that every stream may have, and as many again. More come only of a peer that
+/// goes on asking and does not take the answers.
+pub(super) const CONTROL_MAX: usize = 12 * (STREAMS_MAX + REFUSED_MAX);
 /// Notices that wait, in each direction.
 pub const NOTICES_MAX: usize = 16;
 /// Frames for unknown streams that end the session.

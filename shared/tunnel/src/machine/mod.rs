@@ -5,8 +5,9 @@
 //! frames can be told from nonsense: `Data` or `End` for an unknown number is an offence, a late `Credit` or `Reset` is
 //! allowed a few times per closed stream.
 //!
-//! Credit: a receiver grants what its owner drained (or what it threw away), never more. See [`receive`] for what comes
-//! in, [`transmit`] for the order of what goes out.
+//! Credit: a receiver grants what its owner drained (or what it threw away), never more, so both sides know what a stream has
+//! under way. Up to [`limits::STREAM_SHARE`] of it are the stream's own; what all have beyond that stays below
+//! [`limits::SESSION_WINDOW`]. See [`receive`] for what comes in, [`transmit`] for the order of what goes out.
 
 pub mod limits;
 mod receive;
@@ -21,8 +22,7 @@ use crate::bucket::Bucket;
 use crate::error::{Error, Result};
 use crate::frame::{Class, Code, HEAD_MAX, PAYLOAD_MAX, REASON_MAX, StreamId};
 use limits::{
-    LATE_MAX, LATE_PER_STREAM, NOTICES, NOTICES_MAX, PINGS, SEND_BUFFER, SESSION_STEP, SESSION_WINDOW, STALL_LIMIT_US,
-    STREAMS_MAX,
+    LATE_MAX, LATE_PER_STREAM, NOTICES, NOTICES_MAX, PINGS, SEND_BUFFER, SESSION_WINDOW, STALL_LIMIT_US, STREAMS_MAX,
 };
 use stream::{Receiving, Sending, StreamState};
 
@@ -105,8 +105,11 @@ enum Control {
     Open(StreamId, Class, Bytes),
     /// The amount stands in the stream's state, so that grants merge.
     Credit(StreamId),
+    /// The last grant of a stream that is forgotten here.
+    Settle(StreamId, u32),
     End(StreamId),
-    Reset(StreamId, Code),
+    /// With what the stream took of the session's window until then.
+    Reset(StreamId, Code, u32),
     Notice(Bytes),
 }
 
@@ -128,15 +131,13 @@ pub struct Machine {
     good_bye: Option<(Code, Bytes)>,
     said_good_bye: bool,
     ready: [VecDeque<StreamId>; 2],
-    /// Bulk streams that have had their share for now.
-    parked: Vec<StreamId>,
+    /// Streams that wait for the session's window.
+    parked: VecDeque<StreamId>,
     turn: u8,
-    /// What the peer still lets us send, all streams together.
-    send_credit: u32,
-    /// What we still let the peer send.
-    allowance: u32,
-    /// Drained and not yet granted again.
-    drained: u32,
+    /// What our streams take of the session's window: sent beyond their shares and not granted again.
+    taken: u32,
+    /// What the peer's take: received beyond their shares and not granted again.
+    held: u32,
     /// Received and not yet drained.
     buffered: u32,
     late_allowance: u32,
@@ -167,11 +168,10 @@ impl Machine {
             good_bye: None,
             said_good_bye: false,
             ready: [VecDeque::new(), VecDeque::new()],
-            parked: Vec::new(),
+            parked: VecDeque::new(),
             turn: 0,
-            send_credit: SESSION_WINDOW,
-            allowance: SESSION_WINDOW,
-            drained: 0,
+            taken: 0,
+            held: 0,
             buffered: 0,
             late_allowance: 0,
             pings: PINGS,
@@ -242,9 +242,13 @@ impl Machine {
         let over = stream.sending == Sending::Done && stream.receiving != Receiving::Open;
         stream.reset.get_or_insert(code);
         if !over && !stream.reset_sent {
+            // Behind our end the peer keeps what it has, and says what it drained; otherwise it throws everything away.
+            let taken = if stream.sending == Sending::Done { 0 } else { stream.acquit() };
             stream.stop_sending();
+            let held = stream.holds();
             stream.reset_sent = true;
-            self.control.push_back(Control::Reset(id, code));
+            self.held = self.held.saturating_sub(held - stream.holds());
+            self.control.push_back(Control::Reset(id, code, taken));
         }
         self.discard(id);
         self.forget_if_over(id);
@@ -258,10 +262,10 @@ impl Machine {
         if sent && stream.sending == Sending::Ending {
             stream.reset_after_end = stream.receiving == Receiving::Open;
             let dropped = stream.clear_incoming();
-            if stream.thrown(dropped) {
+            if stream.thrown(dropped, self.held > receive::TIGHT) {
                 self.control.push_back(Control::Credit(id));
             }
-            self.drain(dropped);
+            self.buffered = self.buffered.saturating_sub(dropped);
         } else {
             self.reset(id, Code::CANCELLED);
         }
@@ -280,11 +284,10 @@ impl Machine {
             };
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let due = stream.drained(length, now_us, self.round_trip_us);
-        if due {
+        if stream.drained(length, self.held > receive::TIGHT, now_us) {
             self.control.push_back(Control::Credit(id));
         }
-        self.drain(length);
+        self.buffered = self.buffered.saturating_sub(length);
         Read::Bytes(bytes)
     }
 
@@ -347,7 +350,7 @@ impl Machine {
 
     /// When the session runs out of room: resets the streams that nobody drained for [`STALL_LIMIT_US`].
     pub fn cut_stalled(&mut self, now_us: u64) {
-        if self.buffered < SESSION_WINDOW / 4 * 3 {
+        if self.held < SESSION_WINDOW / 4 * 3 {
             return;
         }
         let stalled: Vec<StreamId> = self
@@ -359,12 +362,18 @@ impl Machine {
         for id in stalled {
             self.counters.stalled += 1;
             if let Some(stream) = self.streams.get_mut(&id) {
+                let held = stream.holds();
+                let grant = stream.settle();
                 stream.receiving = match stream.receiving {
                     // Its owner has not seen the end yet; it must see that bytes are missing.
                     Receiving::Ended => Receiving::Cut,
                     other => other,
                 };
                 stream.reset = Some(Code::SLOW_READER);
+                self.held = self.held.saturating_sub(held - stream.holds());
+                if grant > 0 {
+                    self.control.push_back(Control::Settle(id, grant));
+                }
             }
             self.reset(id, Code::SLOW_READER);
             self.events.push_back(Event::Readable(id));
@@ -372,30 +381,27 @@ impl Machine {
         }
     }
 
-    /// Throws away what a stream received and gives the credit back to the session.
+    /// Throws away what a stream received, and tells the peer if it still counts it.
     fn discard(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        let dropped = stream.clear_incoming();
-        if dropped > 0 {
-            self.drain(dropped);
+        self.buffered = self.buffered.saturating_sub(stream.clear_incoming());
+        self.settle(id);
+    }
+
+    /// The last grant of a stream whose end has come, if the peer waits for one.
+    fn settle(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let held = stream.holds();
+        let grant = stream.settle();
+        if grant > 0 {
+            self.held = self.held.saturating_sub(held - stream.holds());
+            self.control.push_back(Control::Settle(id, grant));
         }
-    }
-
-    /// Bytes left the session's buffers.
-    fn drain(&mut self, bytes: u32) {
-        self.buffered = self.buffered.saturating_sub(bytes);
-        self.drained = self.drained.saturating_add(bytes);
-    }
-
-    /// Whether the session's credit should be renewed now. Small renewals only when the peer has little left: if stalled
-    /// streams hold the rest of the window, waiting for a whole step would wait for ever.
-    fn session_credit_due(&self) -> bool {
-        self.drained >= SESSION_STEP || (self.drained > 0 && self.allowance < SESSION_STEP)
     }
 
     fn make_ready(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if !stream.queued && !stream.parked && !stream.outgoing.is_empty() && stream.send_credit > 0 {
+        if !stream.queued && !stream.parked && !stream.outgoing.is_empty() {
             stream.queued = true;
             if let Some(queue) = self.ready.get_mut(stream.rank() as usize) {
                 queue.push_back(id);
@@ -409,6 +415,12 @@ impl Machine {
         if stream.owned || stream.sending != Sending::Done || stream.receiving == Receiving::Open {
             return;
         }
+        // The peer may not have drained what we sent before our end: the number stands for that until it has.
+        let counted = stream.takes() > 0;
+        self.settle(id);
+        if counted {
+            return;
+        }
         self.streams.remove(&id);
         if self.is_ours(id) {
             self.ours = self.ours.saturating_sub(1);
@@ -420,7 +432,7 @@ impl Machine {
             // An idle session holds no tables: 10,000 of them are the product's headline.
             self.streams = HashMap::new();
             self.ready = [VecDeque::new(), VecDeque::new()];
-            self.parked = Vec::new();
+            self.parked = VecDeque::new();
         }
     }
 

@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 
-use super::limits::{BACKLOG_MAX, NOTICES_MAX, OFFENCES_MAX, REFUSED_MAX};
+use super::limits::{BACKLOG_MAX, CONTROL_MAX, NOTICES_MAX, OFFENCES_MAX, REFUSED_MAX, SESSION_WINDOW};
 use super::{Control, Event, Machine, Receiving, Sending, StreamState};
 use crate::error::Violation;
-use crate::frame::{Class, Code, Frame, MESSAGE_MAX, SESSION, StreamId};
+use crate::frame::{Class, Code, Frame, MESSAGE_MAX, StreamId};
+
+/// Held bytes from which on grants are hurried.
+pub(super) const TIGHT: u32 = SESSION_WINDOW / 2;
 
 impl Machine {
     /// Takes a message in. An error ends the session.
@@ -15,13 +18,12 @@ impl Machine {
             return Err(Violation::MessageTooLong);
         }
         while let Some(frame) = Frame::decode(&mut message) {
+            if self.control.len() > CONTROL_MAX {
+                return Err(Violation::Flood);
+            }
             match frame? {
                 Frame::Open { id, class, head } => self.opened(id, class, &head, now_us)?,
                 Frame::Data { id, bytes } => self.data(id, bytes, length)?,
-                Frame::Credit { id: SESSION, grant } => {
-                    self.send_credit = self.send_credit.checked_add(grant).ok_or(Violation::Credit)?;
-                    self.unpark();
-                }
                 Frame::Credit { id, grant } => self.credit(id, grant)?,
                 Frame::End { id } => self.ended(id)?,
                 Frame::Reset { id, code } => self.was_reset(id, code)?,
@@ -74,7 +76,7 @@ impl Machine {
             stream.reset = Some(Code::REFUSED);
             self.counters.refused += 1;
             self.streams.insert(id, stream);
-            self.control.push_back(Control::Reset(id, Code::REFUSED));
+            self.control.push_back(Control::Reset(id, Code::REFUSED, 0));
             return Ok(());
         }
         self.backlog += 1;
@@ -85,37 +87,55 @@ impl Machine {
 
     fn data(&mut self, id: StreamId, bytes: Bytes, message: usize) -> Result<(), Violation> {
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        self.allowance = self.allowance.checked_sub(length).ok_or(Violation::Credit)?;
-        let Some(stream) = self.streams.get_mut(&id) else {
-            self.drained = self.drained.saturating_add(length);
-            return self.offence();
-        };
+        let Some(stream) = self.streams.get_mut(&id) else { return self.offence() };
         if stream.receiving != Receiving::Open {
             return Err(Violation::AfterEnd);
         }
-        stream.allowance = stream.allowance.checked_sub(length).ok_or(Violation::Credit)?;
+        let (held, tight) = (stream.holds(), self.held > TIGHT);
+        if !stream.received(length) {
+            return Err(Violation::Credit);
+        }
         if !stream.owned || stream.reset_sent {
-            self.drained = self.drained.saturating_add(length);
-            if stream.thrown(length) {
+            if stream.thrown(length, tight) {
                 self.control.push_back(Control::Credit(id));
             }
-            return Ok(());
+        } else {
+            stream.push(bytes, message);
+            self.buffered += length;
+            if !std::mem::replace(&mut stream.announced, true) {
+                self.events.push_back(Event::Readable(id));
+            }
         }
-        stream.push(bytes, message);
-        self.buffered += length;
-        if !std::mem::replace(&mut stream.announced, true) {
-            self.events.push_back(Event::Readable(id));
+        self.held = self.held.saturating_add(stream.holds() - held);
+        if self.held > SESSION_WINDOW {
+            return Err(Violation::Credit);
+        }
+        if self.held > TIGHT && !tight {
+            self.grant_all();
         }
         Ok(())
     }
 
+    /// The session's window is wanted: what was drained is granted now, and not when a whole step is together.
+    fn grant_all(&mut self) {
+        for (id, stream) in &mut self.streams {
+            if stream.is_due(true) {
+                self.control.push_back(Control::Credit(*id));
+            }
+        }
+    }
+
     fn credit(&mut self, id: StreamId, grant: u32) -> Result<(), Violation> {
         let Some(stream) = self.streams.get_mut(&id) else { return self.late(id) };
+        let taken = stream.takes();
         if !stream.granted(grant) {
             return Err(Violation::Credit);
         }
+        let freed = taken - stream.takes();
         stream.parked = false;
         self.make_ready(id);
+        self.forget_if_over(id);
+        self.free(freed);
         Ok(())
     }
 
@@ -124,10 +144,16 @@ impl Machine {
         if stream.receiving != Receiving::Open {
             return Err(Violation::AfterEnd);
         }
+        let (held, thrown) = (stream.holds(), stream.reset_sent);
         stream.receiving = Receiving::Ended;
         stream.reset_after_end = false;
+        self.held = self.held.saturating_add(stream.holds() - held);
         if stream.owned {
             self.events.push_back(Event::Readable(id));
+        }
+        if thrown {
+            // It ended before it heard that we throw its bytes away.
+            self.settle(id);
         }
         self.forget_if_over(id);
         Ok(())
@@ -139,12 +165,17 @@ impl Machine {
             return self.offence();
         }
         let ended = stream.receiving == Receiving::Ended;
+        let held = stream.holds();
         stream.receiving = if ended { Receiving::Ended } else { Receiving::Cut };
+        self.held = self.held.saturating_sub(held - stream.holds());
         stream.reset.get_or_insert(code);
+        let mut freed = 0;
         if stream.sending != Sending::Done {
             stream.stop_sending();
             stream.reset_sent = true;
-            self.control.push_back(Control::Reset(id, Code::CLOSED));
+            // The peer throws away what is on its way. Where it had our end before, it says what it drained.
+            freed = stream.acquit();
+            self.control.push_back(Control::Reset(id, Code::CLOSED, 0));
         }
         if stream.owned {
             self.events.push_back(Event::Readable(id));
@@ -154,6 +185,7 @@ impl Machine {
             self.discard(id);
         }
         self.forget_if_over(id);
+        self.free(freed);
         Ok(())
     }
 

@@ -5,11 +5,13 @@
 //! stream pass, so neither starves. Within a class it is deficit round robin whose deficit is always zero, because bytes
 //! can be cut anywhere: a turn is one frame of at most the class's quantum.
 
+use std::collections::VecDeque;
+
 use bytes::{Buf, BytesMut};
 
-use super::limits::{SEND_BUFFER, SESSION_RESERVE};
+use super::limits::{SEND_BUFFER, SESSION_RESERVE, SESSION_WINDOW, SLIVER};
 use super::{Control, Event, Machine, Sending};
-use crate::frame::{Class, Frame, HEADER, MESSAGE_FILL, PAYLOAD_MAX, SESSION, StreamId, encode_data};
+use crate::frame::{Class, Frame, HEADER, MESSAGE_FILL, PAYLOAD_MAX, StreamId, encode_data};
 
 /// Most bytes of one interactive turn: small, so that many streams share a batch.
 const INTERACTIVE_QUANTUM: usize = 16 * 1024;
@@ -17,8 +19,6 @@ const INTERACTIVE_QUANTUM: usize = 16 * 1024;
 const BULK_QUANTUM: usize = PAYLOAD_MAX;
 /// Interactive turns for each bulk turn while both wait.
 const INTERACTIVE_TURNS: u8 = 3;
-/// A message with less room than this is full: slivers cost more than they carry.
-const SLIVER: usize = 1024;
 
 impl Machine {
     /// Whether [`Machine::transmit`] would write anything.
@@ -27,7 +27,6 @@ impl Machine {
             && (self.ping.is_some()
                 || self.pong.is_some()
                 || !self.control.is_empty()
-                || self.session_credit_due()
                 || self.good_bye.is_some()
                 || self.next_class().is_some())
     }
@@ -51,7 +50,7 @@ impl Machine {
         while count < frames && self.control_frame(out) {
             count += 1;
         }
-        while count < frames && !self.said_good_bye && out.len() + HEADER + SLIVER <= MESSAGE_FILL {
+        while count < frames && !self.said_good_bye && out.len() + HEADER + SLIVER as usize <= MESSAGE_FILL {
             let Some(class) = self.next_class() else { break };
             self.turn = if class == Class::Bulk { 0 } else { self.turn.saturating_add(1) };
             if self.data_frame(class, out) {
@@ -79,19 +78,13 @@ impl Machine {
             Frame::Ping { value }.encode(out);
             return true;
         }
-        if self.session_credit_due() {
-            let grant = std::mem::take(&mut self.drained);
-            self.allowance = self.allowance.saturating_add(grant);
-            Frame::Credit { id: SESSION, grant }.encode(out);
-            return true;
-        }
         while let Some(front) = self.control.front() {
             if control_length(front) > room {
                 return false;
             }
             let Some(control) = self.control.pop_front() else { break };
             if self.control.is_empty() {
-                self.control = std::collections::VecDeque::new();
+                self.control = VecDeque::new();
             }
             if let Some(frame) = self.control_to_frame(control) {
                 frame.encode(out);
@@ -110,14 +103,22 @@ impl Machine {
         Some(match control {
             Control::Open(id, class, head) => Frame::Open { id, class, head },
             Control::Credit(id) => {
-                let grant = self.streams.get_mut(&id)?.take_grant();
+                let stream = self.streams.get_mut(&id)?;
+                let held = stream.holds();
+                let grant = stream.take_grant();
+                self.held = self.held.saturating_sub(held - stream.holds());
                 if grant == 0 {
                     return None;
                 }
                 Frame::Credit { id, grant }
             }
+            Control::Settle(id, grant) => Frame::Credit { id, grant },
             Control::End(id) => Frame::End { id },
-            Control::Reset(id, code) => Frame::Reset { id, code },
+            Control::Reset(id, code, taken) => {
+                // From here on the peer throws away what it was sent.
+                self.free(taken);
+                Frame::Reset { id, code }
+            }
             Control::Notice(bytes) => {
                 self.notices_out = self.notices_out.saturating_sub(1);
                 Frame::Notice { bytes }
@@ -125,12 +126,10 @@ impl Machine {
         })
     }
 
-    /// Whose turn it is, among the classes that may send now.
+    /// Whose turn it is, among the classes that have something to send.
     fn next_class(&self) -> Option<Class> {
         let [interactive, bulk] = &self.ready;
-        let interactive = !interactive.is_empty() && self.send_credit > 0;
-        let bulk = !bulk.is_empty() && self.send_credit > SESSION_RESERVE;
-        match (interactive, bulk) {
+        match (!interactive.is_empty(), !bulk.is_empty()) {
             (true, true) if self.turn >= INTERACTIVE_TURNS => Some(Class::Bulk),
             (true, _) => Some(Class::Interactive),
             (false, true) => Some(Class::Bulk),
@@ -138,57 +137,74 @@ impl Machine {
         }
     }
 
+    /// What a class may still take of the session's window.
+    fn window_left(&self, class: Class) -> u32 {
+        let left = SESSION_WINDOW.saturating_sub(self.taken);
+        if class == Class::Bulk { left.saturating_sub(SESSION_RESERVE) } else { left }
+    }
+
     /// One turn of the first stream of a class.
     fn data_frame(&mut self, class: Class, out: &mut BytesMut) -> bool {
-        let Some(id) = self.ready.get_mut(class as usize).and_then(std::collections::VecDeque::pop_front) else {
+        let Some(id) = self.ready.get_mut(class as usize).and_then(VecDeque::pop_front) else {
             return false;
         };
-        let session_credit = match class {
-            Class::Interactive => self.send_credit,
-            Class::Bulk => self.send_credit.saturating_sub(SESSION_RESERVE),
-        };
+        let left = self.window_left(class);
         let Some(stream) = self.streams.get_mut(&id) else { return false };
         stream.queued = false;
-        let room = match class {
-            Class::Interactive => stream.interactive_room(),
-            Class::Bulk => stream.bulk_room(session_credit),
-        };
-        if class == Class::Bulk && (room as usize) < SLIVER.min(stream.outgoing.len()) {
+        if class != stream.rank() {
+            self.make_ready(id);
+            return false;
+        }
+        let room = stream.room(class, left);
+        if !stream.worth_a_turn(room) {
             stream.parked = true;
-            self.parked.push(id);
+            if !std::mem::replace(&mut stream.listed, true) {
+                self.parked.push_back(id);
+            }
             return false;
         }
         let quantum = if class == Class::Bulk { BULK_QUANTUM } else { INTERACTIVE_QUANTUM };
-        let length = stream
-            .outgoing
-            .len()
-            .min(quantum)
-            .min(MESSAGE_FILL.saturating_sub(out.len() + HEADER))
-            .min(stream.send_credit.min(session_credit).min(room) as usize);
+        let length =
+            stream.outgoing.len().min(quantum).min(MESSAGE_FILL.saturating_sub(out.len() + HEADER)).min(room as usize);
         if length == 0 {
             self.make_ready(id);
             return false;
         }
         encode_data(out, id, stream.outgoing.get(..length).unwrap_or_default());
         stream.outgoing.advance(length);
-        let spent = u32::try_from(length).unwrap_or(u32::MAX);
-        stream.spend(spent);
-        self.send_credit = self.send_credit.saturating_sub(spent);
+        let taken = stream.takes();
+        stream.spend(u32::try_from(length).unwrap_or(u32::MAX));
+        self.taken = self.taken.saturating_add(stream.takes() - taken);
         self.after_data(id);
         true
     }
 
-    /// The session has room again: streams whose share has grown stand in line once more.
-    pub(super) fn unpark(&mut self) {
-        let free = self.send_credit.saturating_sub(SESSION_RESERVE);
-        for id in std::mem::take(&mut self.parked) {
-            let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.parked) else { continue };
-            if (stream.bulk_room(free) as usize) < SLIVER.min(stream.outgoing.len()) {
-                self.parked.push(id);
-            } else {
+    /// The session's window has so much room again: streams that waited for it stand in line once more.
+    pub(super) fn free(&mut self, bytes: u32) {
+        self.taken = self.taken.saturating_sub(bytes);
+        if bytes == 0 {
+            return;
+        }
+        for _ in 0..self.parked.len() {
+            let left = [Class::Interactive, Class::Bulk].map(|class| self.window_left(class));
+            let Some(id) = self.parked.pop_front() else { break };
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            stream.listed = false;
+            if !stream.parked {
+                continue;
+            }
+            let class = stream.rank();
+            let room = left.get(class as usize).map_or(0, |left| stream.room(class, *left));
+            if stream.worth_a_turn(room) {
                 stream.parked = false;
                 self.make_ready(id);
+            } else {
+                stream.listed = true;
+                self.parked.push_back(id);
             }
+        }
+        if self.parked.is_empty() {
+            self.parked = VecDeque::new();
         }
     }
 
@@ -205,8 +221,10 @@ impl Machine {
             stream.sending = Sending::Done;
             self.control.push_back(Control::End(id));
             if std::mem::take(&mut stream.reset_after_end) {
+                let held = stream.holds();
                 stream.reset_sent = true;
-                self.control.push_back(Control::Reset(id, crate::frame::Code::CANCELLED));
+                self.held = self.held.saturating_sub(held - stream.holds());
+                self.control.push_back(Control::Reset(id, crate::frame::Code::CANCELLED, 0));
             }
             self.forget_if_over(id);
         } else {
@@ -219,7 +237,7 @@ fn control_length(control: &Control) -> usize {
     HEADER
         + match control {
             Control::Open(_, _, payload) | Control::Notice(payload) => payload.len(),
-            Control::Credit(_) | Control::Reset(..) => 4,
+            Control::Credit(_) | Control::Settle(..) | Control::Reset(..) => 4,
             Control::End(_) => 0,
         }
 }

@@ -185,6 +185,17 @@ impl Session {
         Ok(Stream::new(Arc::clone(&self.shared), id, class))
     }
 
+    /// The same for whoever writes to the stream or reads from it at once: the head goes out with that and not before, so
+    /// nobody is woken for it.
+    pub fn open_to_use(&self, head: Bytes, class: Class) -> Result<Stream> {
+        let now_us = self.shared.now_us();
+        let mut state = self.shared.lock();
+        state.check_open()?;
+        let id = state.machine.open(head, class, now_us)?;
+        drop(state);
+        Ok(Stream::new(Arc::clone(&self.shared), id, class))
+    }
+
     /// Sends a control message, at most [`crate::frame::PAYLOAD_MAX`] bytes.
     pub fn notify(&self, bytes: Bytes) -> Result<()> {
         self.shared.act(|state, _| {

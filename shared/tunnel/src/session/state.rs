@@ -218,14 +218,14 @@ impl State {
         let Some(transport) = self.transport.as_deref_mut() else { return Ok(0) };
         let (mut frames, mut bytes) = (0, 0);
         while frames < BATCH_FRAMES && bytes < BATCH_BYTES && self.machine.wants_to_transmit() {
-            let mut message = BytesMut::with_capacity(self.machine.next_length());
-            let count = self.machine.transmit(&mut message, BATCH_FRAMES - frames);
+            let (room, mut count) = (self.machine.next_length(), 0);
+            let machine = &mut self.machine;
+            let mut fill = |out: &mut BytesMut| count = machine.transmit(out, BATCH_FRAMES - frames);
+            bytes += transport.start_send_of(room, &mut fill)?;
             if count == 0 {
                 break;
             }
             frames += count;
-            bytes += message.len();
-            transport.start_send(message.freeze())?;
         }
         Ok(frames)
     }

@@ -7,12 +7,13 @@ pub(crate) mod scratch;
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::error::CloseReason;
 use crate::frame::Code;
 
 pub use framed::Framed;
+pub(crate) use framed::lost;
 pub use pipe::{Pipe, pipe};
 
 /// Most bytes that are thrown away after a good-bye: what a peer may have had on the way.
@@ -25,6 +26,18 @@ pub trait Transport: Send + 'static {
 
     /// Takes a message to send. Allowed only after [`Transport::poll_flush`] gave `Ready(Ok)`, a batch at a time.
     fn start_send(&mut self, message: Bytes) -> Result<(), CloseReason>;
+
+    /// Takes a message that `fill` writes, of some `room` bytes: where it is to go, if the transport has such a place. Says how
+    /// long it is; without a byte there is none.
+    fn start_send_of(&mut self, room: usize, fill: &mut dyn FnMut(&mut BytesMut)) -> Result<usize, CloseReason> {
+        let mut message = BytesMut::with_capacity(room);
+        fill(&mut message);
+        let length = message.len();
+        if length > 0 {
+            self.start_send(message.freeze())?;
+        }
+        Ok(length)
+    }
 
     /// Writes what was taken. Registers the task only when it gives `Pending`.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>>;
@@ -54,6 +67,9 @@ impl Transport for Box<dyn Transport> {
     }
     fn start_send(&mut self, message: Bytes) -> Result<(), CloseReason> {
         (**self).start_send(message)
+    }
+    fn start_send_of(&mut self, room: usize, fill: &mut dyn FnMut(&mut BytesMut)) -> Result<usize, CloseReason> {
+        (**self).start_send_of(room, fill)
     }
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         (**self).poll_flush(context)

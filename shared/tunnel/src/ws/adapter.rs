@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::transport::{DRAIN_MAX, scratch};
+use crate::transport::scratch;
 
 pub(super) struct Adapter<IO> {
     io: IO,
@@ -23,9 +23,6 @@ pub(super) struct Adapter<IO> {
     pub(super) since_message: u64,
     /// Most bytes between two messages: a message of endless empty fragments ends here.
     pub(super) limit: u64,
-    /// Bytes written to the connection.
-    pub(super) sent: u64,
-    left_to_drain: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +46,6 @@ impl<IO> Adapter<IO> {
             handed: 0,
             since_message: 0,
             limit,
-            sent: 0,
-            left_to_drain: DRAIN_MAX,
         }
     }
 
@@ -62,12 +57,6 @@ impl<IO> Adapter<IO> {
 
     pub(super) fn wait_to_write_as(&mut self, context: &Context<'_>) {
         self.writer.clone_from(context.waker());
-    }
-}
-
-impl<IO: AsyncRead + Unpin> Adapter<IO> {
-    pub(super) fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        scratch::poll_drain(&mut self.io, context, &mut self.left_to_drain)
     }
 }
 
@@ -113,7 +102,7 @@ impl<IO: AsyncRead + Unpin> Read for Adapter<IO> {
 impl<IO: AsyncWrite + Unpin> Write for Adapter<IO> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match Pin::new(&mut self.io).poll_write(&mut Context::from_waker(&self.writer), bytes) {
-            Poll::Ready(written) => written.inspect(|count| self.sent += *count as u64),
+            Poll::Ready(written) => written,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
         }
     }

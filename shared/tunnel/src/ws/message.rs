@@ -8,9 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message as Carried;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::WebSocket;
+use super::library::Library;
 use crate::error::CloseReason;
-use crate::transport::Transport as _;
 
 /// A message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +37,11 @@ pub enum Next {
 /// reads one only while the other takes what it is given.
 #[derive(Debug)]
 pub struct MessageSocket<IO> {
-    socket: WebSocket<IO>,
+    socket: Library<IO>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket<IO> {
-    pub(super) fn new(socket: WebSocket<IO>) -> Self {
+    pub(super) fn new(socket: Library<IO>) -> Self {
         Self { socket }
     }
 
@@ -76,14 +75,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> MessageSocket<IO> {
             Poll::Ready(Ok(())) | Poll::Pending => {}
             Poll::Ready(Err(reason)) => return Poll::Ready(Next::Broken(reason)),
         }
+        let idle = self.socket.flushed;
         if !receive {
             return Poll::Pending;
         }
         let message = match self.socket.poll_message(context) {
             Poll::Ready(message) => message,
             Poll::Pending => {
-                // The answer to a ping is sent with the next call, which a new message or this wakes.
-                if !self.socket.flushed {
+                // The answer to a ping is sent with the next call, which a new message or this wakes. What waited before wakes
+                // by itself once there is room: to ask over and over would take a core for as long as a reader is slow.
+                if idle && !self.socket.flushed {
                     context.waker().wake_by_ref();
                 }
                 return Poll::Pending;
@@ -117,7 +118,33 @@ mod tests {
     use tokio::io::duplex;
     use tokio::time::timeout;
 
+    use super::super::WebSocket;
     use super::*;
+
+    #[tokio::test]
+    async fn regression_a_slow_reader_costs_no_processor_time() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::task::{Wake, Waker};
+
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let (one, two) = duplex(256);
+        let mut server = WebSocket::server(two, []).into_messages(64 * 1024);
+        server.send(Message::Binary(Bytes::from(vec![2; 20_000]))).unwrap();
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        // Nobody reads: it is asked once, and asks nobody to be asked again.
+        assert!(server.poll_next(true, &mut Context::from_waker(&waker)).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        drop(one);
+        assert!(woken.0.load(Ordering::Relaxed) > 0);
+    }
 
     #[tokio::test]
     async fn messages_of_both_kinds_go_both_ways_without_waiting() {

@@ -1,24 +1,27 @@
 //! WebSocket (RFC 6455): [`accept()`] and [`client()`] shake hands, [`WebSocket`] carries messages of the tunnel,
-//! [`TextSocket`] the texts of simple agents.
+//! [`TextSocket`] the texts of simple agents and [`MessageSocket`] what browsers say.
 //!
-//! `tungstenite` keeps the protocol's rules. Between it and the connection sits an adapter that reads through the
-//! thread's buffer, because the library's own default of 128 KiB per connection is 17 times what an idle agent may cost.
+//! The tunnel's messages are read and written by [`frames`], which copies each byte once; for the other two `tungstenite` keeps
+//! the rules ([`library`]).
 
 mod accept;
 mod adapter;
 mod client;
+mod frames;
+mod library;
 mod message;
 mod text;
 
+use std::collections::VecDeque;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::Role as Side;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as Side, WebSocketConfig};
-use tokio_tungstenite::tungstenite::{self, Message};
 
 pub use accept::{Accepted, Refusal, accept};
 pub use client::{DialError, Dialled, client};
@@ -28,33 +31,34 @@ pub use text::TextSocket;
 use crate::bucket::Bucket;
 use crate::error::{CloseReason, Violation};
 use crate::frame::{Code, MESSAGE_MAX};
-use crate::transport::Transport;
-use adapter::Adapter;
+use crate::transport::{DRAIN_MAX, Transport, lost, scratch};
+use frames::{Fault, Reader, Said, Speaker};
+use library::Library;
 
-/// The library's read buffer. It is kept while idle; long messages get their own room for as long as they live.
-const READ_BUFFER: usize = 1024;
-/// Messages of a batch gather here before they are written; grows on demand.
-const WRITE_BUFFER: usize = 128 * 1024;
-/// Most that waits to be written: a batch and the message that ended it.
-const WRITE_BUFFER_MAX: usize = WRITE_BUFFER + 2 * MESSAGE_MAX;
 /// WebSocket pings: a burst of 16 and one a second (reliability row W05).
 const PINGS: Bucket = Bucket::new(16, 1_000_000);
+/// Messages of one read that wait to be taken; what comes behind them waits as bytes.
+const READY_MAX: usize = 64;
 
 /// A WebSocket after its handshake.
 pub struct WebSocket<IO> {
-    // An option only so that the value can be taken apart in place.
-    inner: Option<tungstenite::WebSocket<Adapter<IO>>>,
+    io: IO,
     side: Side,
-    message_max: usize,
-    /// Bytes that whole messages account for: equal to what the adapter handed out when no partial frame is inside.
-    accounted: u64,
-    /// A message has made the library's buffers grow.
-    grown: bool,
+    reader: Reader,
+    speaker: Speaker,
+    /// Read and not yet looked at.
+    early: Bytes,
+    /// Read, behind what was taken last.
+    ready: VecDeque<Result<Said, Fault>>,
+    outgoing: BytesMut,
     flushed: bool,
     closing: bool,
     fault: Option<CloseCode>,
     pings: Bucket,
     began: Instant,
+    received: u64,
+    sent: u64,
+    left_to_drain: u64,
 }
 
 impl<IO> std::fmt::Debug for WebSocket<IO> {
@@ -66,244 +70,241 @@ impl<IO> std::fmt::Debug for WebSocket<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
     /// The accepting side of a connection whose handshake is done. `early` is what was read behind the request.
     pub fn server(io: IO, early: impl AsRef<[u8]>) -> Self {
-        Self::new(io, early.as_ref(), Side::Server, MESSAGE_MAX)
+        Self::new(io, early.as_ref(), Side::Server)
     }
 
     /// The dialling side.
     pub fn dialled(io: IO, early: impl AsRef<[u8]>) -> Self {
-        Self::new(io, early.as_ref(), Side::Client, MESSAGE_MAX)
+        Self::new(io, early.as_ref(), Side::Client)
     }
 
-    fn new(io: IO, early: &[u8], side: Side, message_max: usize) -> Self {
-        let adapter = Adapter::new(io, early, message_max as u64 * 2);
+    fn new(io: IO, early: &[u8], side: Side) -> Self {
         Self {
-            inner: Some(tungstenite::WebSocket::from_raw_socket(adapter, side, Some(config(message_max)))),
+            io,
             side,
-            message_max,
-            accounted: 0,
-            grown: false,
+            reader: Reader::new(side == Side::Server, MESSAGE_MAX),
+            speaker: Speaker::new(side == Side::Client),
+            // A copy, even of nothing: a slice would keep the whole buffer of the handshake alive.
+            early: Bytes::copy_from_slice(early),
+            ready: VecDeque::new(),
+            outgoing: BytesMut::new(),
             flushed: true,
             closing: false,
             fault: None,
             pings: PINGS,
             began: Instant::now(),
+            received: 0,
+            sent: 0,
+            left_to_drain: DRAIN_MAX,
         }
     }
 
-    /// For texts instead of the tunnel's messages.
-    pub fn into_text(mut self, message_max: usize) -> TextSocket<IO> {
-        self.message_max = message_max;
-        if let Some(inner) = &mut self.inner {
-            inner.set_config(|settings| *settings = config(message_max));
-            inner.get_mut().limit = message_max as u64 * 2;
-        }
-        TextSocket::new(self)
+    /// For texts instead of the tunnel's messages, before the first one.
+    pub fn into_text(self, message_max: usize) -> TextSocket<IO> {
+        TextSocket::new(Library::new(self.io, &self.early, self.side, message_max))
     }
 
-    /// For messages of both kinds instead of the tunnel's.
-    pub fn into_messages(mut self, message_max: usize) -> MessageSocket<IO>
+    /// For messages of both kinds instead of the tunnel's, before the first one.
+    pub fn into_messages(self, message_max: usize) -> MessageSocket<IO>
     where
         IO: Send + 'static,
     {
-        self.message_max = message_max;
-        if let Some(inner) = &mut self.inner {
-            inner.set_config(|settings| *settings = config(message_max));
-            inner.get_mut().limit = message_max as u64 * 2;
-        }
-        MessageSocket::new(self)
+        MessageSocket::new(Library::new(self.io, &self.early, self.side, message_max))
     }
 
-    /// The next data message, of either kind.
-    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message, CloseReason>>> {
-        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(None) };
-        inner.get_mut().wait_as(context);
+    /// The next thing that was said.
+    fn poll_said(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Said, CloseReason>>> {
         loop {
-            let message = match inner.read() {
-                Ok(message) => message,
-                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    return Poll::Pending;
+            if let Some(said) = self.ready.pop_front() {
+                return Poll::Ready(Some(said.map_err(|fault| self.broken(fault))));
+            }
+            if !self.early.is_empty() {
+                let early = std::mem::take(&mut self.early);
+                if let Some(said) = self.look_at(&early) {
+                    return Poll::Ready(Some(said.map_err(|fault| self.broken(fault))));
                 }
-                Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
-                    return Poll::Ready(None);
-                }
-                Err(error) => {
-                    let (reason, code) = judge(&error);
-                    self.fault = code;
-                    return Poll::Ready(Some(Err(reason)));
-                }
-            };
-            let length = message.len();
-            inner.get_mut().since_message = 0;
-            self.accounted += frame_length(length, self.side == Side::Server);
-            self.grown |= length > READ_BUFFER / 2;
-            match message {
-                Message::Binary(_) | Message::Text(_) => return Poll::Ready(Some(Ok(message))),
-                Message::Ping(_) => {
-                    self.flushed = false;
+                continue;
+            }
+            let (mut said, mut taken) = (None, false);
+            let Self { io, reader, ready, early, .. } = self;
+            let read = scratch::poll_read(io, context, |bytes| {
+                taken = !bytes.is_empty();
+                said = look(reader, ready, early, bytes);
+            });
+            match ready!(read) {
+                Ok(length) => self.received += length as u64,
+                Err(error) => return Poll::Ready(Some(Err(lost(&error)))),
+            }
+            if let Some(said) = said {
+                return Poll::Ready(Some(said.map_err(|fault| self.broken(fault))));
+            }
+            if !taken {
+                return Poll::Ready(Some(Err(CloseReason::Lost("ended without a good-bye".to_owned()))));
+            }
+        }
+    }
+
+    fn look_at(&mut self, bytes: &[u8]) -> Option<Result<Said, Fault>> {
+        look(&mut self.reader, &mut self.ready, &mut self.early, bytes)
+    }
+
+    /// What a broken rule means, and the close code that RFC 6455 §7.4 has for it.
+    fn broken(&mut self, fault: Fault) -> CloseReason {
+        let (violation, code) = match fault {
+            Fault::Protocol => (Violation::WebSocket, CloseCode::Protocol),
+            Fault::TooLong => (Violation::MessageTooLong, CloseCode::Size),
+            Fault::Text => (Violation::WebSocket, CloseCode::Unsupported),
+            Fault::Utf8 => (Violation::Utf8, CloseCode::Invalid),
+        };
+        self.fault = Some(code);
+        CloseReason::Violation(violation)
+    }
+}
+
+/// Reads bytes. Gives what they said first; what they said besides waits in `ready`.
+fn look(
+    reader: &mut Reader,
+    ready: &mut VecDeque<Result<Said, Fault>>,
+    early: &mut Bytes,
+    mut bytes: &[u8],
+) -> Option<Result<Said, Fault>> {
+    let first = match reader.take(&mut bytes) {
+        Ok(None) => return None,
+        Ok(Some(said)) => Ok(said),
+        Err(fault) => return Some(Err(fault)),
+    };
+    while !bytes.is_empty() {
+        if ready.len() >= READY_MAX {
+            *early = Bytes::copy_from_slice(bytes);
+            break;
+        }
+        match reader.take(&mut bytes) {
+            Ok(None) => break,
+            Ok(Some(said)) => ready.push_back(Ok(said)),
+            Err(fault) => {
+                ready.push_back(Err(fault));
+                break;
+            }
+        }
+    }
+    Some(first)
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket<IO> {
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, CloseReason>>> {
+        loop {
+            let Some(said) = ready!(self.poll_said(context)) else { return Poll::Ready(None) };
+            match said {
+                Ok(Said::Message(bytes)) => return Poll::Ready(Some(Ok(bytes))),
+                Ok(Said::Pong) => {}
+                Ok(Said::Ping(payload)) => {
                     let now_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
                     if !self.pings.take(now_us) {
                         self.fault = Some(CloseCode::Policy);
                         return Poll::Ready(Some(Err(CloseReason::Violation(Violation::Flood))));
                     }
+                    self.speaker.pong(&mut self.outgoing, &payload);
+                    self.flushed = false;
                 }
-                Message::Pong(_) | Message::Frame(_) => {}
-                Message::Close(frame) => {
-                    let text = frame.map_or_else(String::new, |frame| {
-                        let reason: String = frame.reason.chars().filter(|c| !c.is_control()).collect();
-                        format!("{} {reason}", u16::from(frame.code))
-                    });
-                    return Poll::Ready(Some(Err(CloseReason::Remote(text.trim_end().to_owned()))));
+                Ok(Said::Close(code, text)) => {
+                    self.fault = Some(code);
+                    return Poll::Ready(Some(Err(CloseReason::Remote(text))));
                 }
+                Err(reason) => return Poll::Ready(Some(Err(reason))),
             }
         }
     }
 
-    fn send_message(&mut self, message: Message) -> Result<(), CloseReason> {
-        let Some(inner) = self.inner.as_mut() else { return Err(CloseReason::Cut) };
+    fn start_send(&mut self, message: Bytes) -> Result<(), CloseReason> {
         self.flushed = false;
-        self.grown |= message.len() > READ_BUFFER / 2;
-        match inner.write(message) {
-            Ok(()) => Ok(()),
-            // Taken and kept: the next flush goes on.
-            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(judge(&error).0),
-        }
+        self.speaker.message(&mut self.outgoing, &message);
+        Ok(())
     }
 
-    fn poll_flushed(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(Err(CloseReason::Cut)) };
+    fn start_send_of(&mut self, room: usize, fill: &mut dyn FnMut(&mut BytesMut)) -> Result<usize, CloseReason> {
+        self.flushed = false;
+        let length = self.speaker.message_of(&mut self.outgoing, room, fill);
+        length.ok_or(CloseReason::Violation(Violation::MessageTooLong))
+    }
+
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         if self.flushed {
             return Poll::Ready(Ok(()));
         }
-        inner.get_mut().wait_to_write_as(context);
-        match inner.flush() {
+        while !self.outgoing.is_empty() {
+            match ready!(Pin::new(&mut self.io).poll_write(context, &self.outgoing)) {
+                Ok(0) => return Poll::Ready(Err(lost(&std::io::ErrorKind::WriteZero.into()))),
+                Ok(length) => {
+                    self.outgoing.advance(length);
+                    self.sent += length as u64;
+                }
+                Err(error) => return Poll::Ready(Err(lost(&error))),
+            }
+        }
+        match ready!(Pin::new(&mut self.io).poll_flush(context)) {
             Ok(()) => {
                 self.flushed = true;
                 Poll::Ready(Ok(()))
             }
-            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Poll::Pending,
-            Err(error) => Poll::Ready(Err(judge(&error).0)),
+            Err(error) => Poll::Ready(Err(lost(&error))),
         }
-    }
-
-    fn poll_good_bye(&mut self, code: CloseCode, context: &mut Context<'_>) -> Poll<()> {
-        if !std::mem::replace(&mut self.closing, true) {
-            let Some(inner) = self.inner.as_mut() else { return Poll::Ready(()) };
-            inner.get_mut().wait_to_write_as(context);
-            let frame = CloseFrame { code, reason: "".into() };
-            // Whether it was the last to say so shows in the flush below.
-            let _ = inner.close(Some(frame));
-            self.flushed = false;
-        }
-        match self.poll_flushed(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(_) => self.flushed = true,
-        }
-        let Some(inner) = self.inner.as_mut() else { return Poll::Ready(()) };
-        inner.get_mut().poll_shutdown(context).map(|_| ())
-    }
-
-    /// Gives back buffers that a long message made grow, if nothing is in them.
-    fn shrink(&mut self) {
-        if !self.grown || !self.flushed || self.closing {
-            return;
-        }
-        let Some(inner) = self.inner.take_if(|inner| inner.get_ref().handed == self.accounted) else { return };
-        // The library never shrinks its buffers. Between two messages it has no other state that matters.
-        let adapter = inner.into_inner();
-        self.inner = Some(tungstenite::WebSocket::from_raw_socket(adapter, self.side, Some(config(self.message_max))));
-        self.grown = false;
-    }
-}
-
-impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for WebSocket<IO> {
-    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, CloseReason>>> {
-        Poll::Ready(match ready!(self.poll_message(context)) {
-            Some(Ok(Message::Binary(bytes))) => Some(Ok(bytes)),
-            Some(Ok(_)) => {
-                self.fault = Some(CloseCode::Unsupported);
-                Some(Err(CloseReason::Violation(Violation::WebSocket)))
-            }
-            Some(Err(reason)) => Some(Err(reason)),
-            None => None,
-        })
-    }
-
-    fn start_send(&mut self, message: Bytes) -> Result<(), CloseReason> {
-        self.send_message(Message::Binary(message))
-    }
-
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
-        self.poll_flushed(context)
     }
 
     fn poll_close(&mut self, code: Code, context: &mut Context<'_>) -> Poll<()> {
-        let code = self.fault.unwrap_or(match code {
-            Code::VIOLATION => CloseCode::Policy,
-            Code::TIMEOUT => CloseCode::Away,
-            Code::MOVED => CloseCode::Restart,
-            _ => CloseCode::Normal,
-        });
-        self.poll_good_bye(code, context)
+        if !std::mem::replace(&mut self.closing, true) {
+            let code = self.fault.unwrap_or(match code {
+                Code::VIOLATION => CloseCode::Policy,
+                Code::TIMEOUT => CloseCode::Away,
+                Code::MOVED => CloseCode::Restart,
+                _ => CloseCode::Normal,
+            });
+            self.speaker.close(&mut self.outgoing, code);
+            self.flushed = false;
+        }
+        // A connection that fails now needs no good-bye.
+        if ready!(self.poll_flush(context)).is_err() {
+            self.outgoing = BytesMut::new();
+            self.flushed = true;
+        }
+        Pin::new(&mut self.io).poll_shutdown(context).map(|_| ())
     }
 
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.inner.as_mut().map_or(Poll::Ready(()), |inner| inner.get_mut().poll_drain(context))
+        scratch::poll_drain(&mut self.io, context, &mut self.left_to_drain)
     }
 
     fn received(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| inner.get_ref().received)
+        self.received
     }
 
     fn sent(&self) -> u64 {
-        self.inner.as_ref().map_or(0, |inner| inner.get_ref().sent)
+        self.sent
     }
 
     fn rest(&mut self) {
-        self.shrink();
+        if self.outgoing.is_empty() {
+            self.outgoing = BytesMut::new();
+        }
+        if self.ready.is_empty() {
+            self.ready = VecDeque::new();
+        }
     }
 }
 
-fn config(message_max: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(WRITE_BUFFER_MAX.max(message_max + WRITE_BUFFER))
-        .max_message_size(Some(message_max))
-        .max_frame_size(Some(message_max))
-        .accept_unmasked_frames(false)
-}
-
-/// Bytes of a message in one frame with the shortest header. A peer that sends more than that makes the sums differ for
-/// good, which only means that its buffers are not given back.
-fn frame_length(payload: usize, masked: bool) -> u64 {
-    let extended = match payload {
-        0..=125 => 0,
-        126..=65_535 => 2,
-        _ => 8,
-    };
-    (2 + extended + if masked { 4 } else { 0 } + payload) as u64
-}
-
-/// What an error of the library means, and the close code that RFC 6455 §7.4 has for it.
-fn judge(error: &tungstenite::Error) -> (CloseReason, Option<CloseCode>) {
-    use tungstenite::Error;
-    use tungstenite::error::ProtocolError;
-    match error {
-        Error::Io(error) if adapter::is_too_long(error) => {
-            (CloseReason::Violation(Violation::MessageTooLong), Some(CloseCode::Size))
+/// See [`crate::fuzz`].
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_frames(masked: bool, step: usize, bytes: &[u8]) -> Option<Vec<usize>> {
+    let (mut reader, mut lengths) = (Reader::new(masked, MESSAGE_MAX), Vec::new());
+    for mut piece in bytes.chunks(step.max(1)) {
+        while !piece.is_empty() {
+            match reader.take(&mut piece).ok()? {
+                Some(Said::Message(message)) => lengths.push(message.len()),
+                Some(_) => {}
+                None => break,
+            }
         }
-        Error::Io(error) => (CloseReason::Lost(error.kind().to_string()), None),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            (CloseReason::Lost("ended without a good-bye".to_owned()), None)
-        }
-        Error::Capacity(_) | Error::WriteBufferFull(_) => {
-            (CloseReason::Violation(Violation::MessageTooLong), Some(CloseCode::Size))
-        }
-        Error::Utf8(_) => (CloseReason::Violation(Violation::Utf8), Some(CloseCode::Invalid)),
-        Error::ConnectionClosed | Error::AlreadyClosed => (CloseReason::Lost("already closed".to_owned()), None),
-        _ => (CloseReason::Violation(Violation::WebSocket), Some(CloseCode::Protocol)),
     }
+    Some(lengths)
 }
 
 #[cfg(test)]

@@ -10,15 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::WebSocket;
+use super::library::Library;
 use crate::error::{CloseReason, Violation};
-use crate::transport::Transport as _;
 
 /// A WebSocket that carries texts. One task owns it; [`TextSocket::receive`] and [`TextSocket::send`] may both be cancelled,
 /// a cancelled send goes on with the next call of either.
 #[derive(Debug)]
 pub struct TextSocket<IO> {
-    socket: WebSocket<IO>,
+    socket: Library<IO>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> TextSocket<IO> {
@@ -72,7 +71,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> TextSocket<IO> {
 }
 
 impl<IO> TextSocket<IO> {
-    pub(super) fn new(socket: WebSocket<IO>) -> Self {
+    pub(super) fn new(socket: Library<IO>) -> Self {
         Self { socket }
     }
 }

@@ -141,3 +141,32 @@ async fn a_simple_agent_talks_text() {
     }
     tasks.cut();
 }
+
+/// Row R19: a line ends with CR and LF, in the head and nowhere else.
+#[tokio::test]
+async fn regression_r19_bare_line_feeds_end_no_line() {
+    let (address, tasks) = open_door().await;
+    let raw = async |bytes: &str| {
+        let mut io = TcpStream::connect(address).await.unwrap();
+        io.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    for broken in [
+        "GET /echo HTTP/1.1\nhost: x\n\n",
+        "GET /echo HTTP/1.1\r\nhost: x\nx: a\r\n\r\n",
+        "GET /echo HTTP/1.1\r\nhost: x\r\n\n",
+        "GET /echo HTTP/1.1\nhost: x\r\n\r\n",
+        "\n\nGET /echo HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let answer = raw(broken).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{broken:?} -> {answer:?}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{broken:?} -> {answer:?}");
+    }
+    // One request of a connection: what follows it is nobody's.
+    let two = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\na\nbGET /echo HTTP/1.1\r\nhost: x\r\n\r\n";
+    let answer = raw(two).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\na\nb"), "{answer:?}");
+    tasks.cut();
+}

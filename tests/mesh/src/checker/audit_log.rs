@@ -1,8 +1,9 @@
 //! The API server's audit log: every call that may have changed something.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -53,6 +54,8 @@ struct Status {
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     file: PathBuf,
+    /// Which file that was: the API server begins a new one when it has become long.
+    inode: u64,
     from: u64,
 }
 
@@ -60,16 +63,32 @@ impl AuditLog {
     /// From now on; none where the cluster is somebody's own and its log is elsewhere.
     pub fn from_now(kubeconfig: &Path) -> Option<Self> {
         let file = kubeconfig.parent()?.join("audit.log");
-        let from = std::fs::metadata(&file).ok()?.len();
-        Some(Self { file, from })
+        let now = std::fs::metadata(&file).ok()?;
+        Some(Self { inode: now.ino(), from: now.len(), file })
+    }
+
+    /// What to read, and from where.
+    fn places(&self) -> Result<Vec<(PathBuf, u64)>> {
+        if std::fs::metadata(&self.file).context("no audit log")?.ino() == self.inode {
+            return Ok(vec![(self.file.clone(), self.from)]);
+        }
+        for entry in std::fs::read_dir(self.file.parent().context("no folder")?)? {
+            let entry = entry?;
+            if entry.metadata()?.ino() == self.inode {
+                return Ok(vec![(entry.path(), self.from), (self.file.clone(), 0)]);
+            }
+        }
+        bail!("the audit log was begun anew more than once meanwhile")
     }
 
     /// Calls since then that change objects of a kind in a namespace. Dry runs are none.
     pub async fn effects(&self, namespace: &str, resource: &str) -> Result<Vec<Effect>> {
-        let mut file = tokio::fs::File::open(&self.file).await.context("no audit log")?;
-        file.seek(std::io::SeekFrom::Start(self.from)).await?;
         let mut text = String::new();
-        file.read_to_string(&mut text).await.context("the audit log was cut meanwhile")?;
+        for (file, from) in self.places()? {
+            let mut file = tokio::fs::File::open(file).await.context("no audit log")?;
+            file.seek(std::io::SeekFrom::Start(from)).await?;
+            file.read_to_string(&mut text).await.context("the audit log was cut meanwhile")?;
+        }
         Ok(effects(&text, namespace, resource))
     }
 }
@@ -98,6 +117,27 @@ fn effects(text: &str, namespace: &str, resource: &str) -> Vec<Effect> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A long campaign outlives a file of the log: what it had done until then seemed never to have happened.
+    #[tokio::test]
+    async fn regression_a_log_that_is_begun_anew_is_read_on() {
+        let folder = std::env::temp_dir().join(format!("roadstead-audit-log-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (file, line) = (folder.join("audit.log"), |name: &str| {
+            format!(
+                "{{\"verb\":\"patch\",\"user\":{{}},\"objectRef\":{{\"resource\":\"configmaps\",\"namespace\":\"n\",\
+                 \"name\":\"{name}\"}}}}\n"
+            )
+        });
+        std::fs::write(&file, line("before")).unwrap();
+        let log = AuditLog::from_now(&folder.join("kubeconfig")).unwrap();
+        std::fs::write(&file, line("before") + &line("old")).unwrap();
+        std::fs::rename(&file, folder.join("audit-2026-11-21T22-00-00.000.log")).unwrap();
+        std::fs::write(&file, line("new")).unwrap();
+        let names = log.effects("n", "configmaps").await.unwrap().into_iter().map(|effect| effect.name);
+        assert_eq!(names.collect::<Vec<_>>(), ["old", "new"]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn the_audit_log_is_read() {

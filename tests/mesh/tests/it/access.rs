@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use roadstead_mesh_tests::{Kubectl, Layout, TestMesh, Tuning, create_api_key};
+use roadstead_mesh_tests::{JOIN_LIMIT, Kubectl, Layout, TestMesh, Tuning, create_api_key};
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::kubernetes::Person;
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A stream is cut within this time of the end of its right (5 s, and a loaded machine).
 const CUT_LIMIT: Duration = Duration::from_secs(6);
 const NAMESPACE: &str = "for-a-while";
@@ -31,7 +30,7 @@ async fn scenario() -> Result<()> {
     let _alone = crate::alone().await;
     let mut mesh = TestMesh::start(Layout::OneProcess, Tuning::default().without_quotas()).await?;
     mesh.start_agent("quay", None).await?;
-    mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let owner = Person::of(&mesh, 0, "quay", &mesh.api_key).await?.kubectl()?;
     pod(&owner).await?;
     let key = deckhand(&mesh).await?;

@@ -9,12 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning, python_with};
+use roadstead_mesh_tests::{JOIN_LIMIT, Layout, TestMesh, Tuning, python_with};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How long an agent may take to join.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// No program of these takes longer.
 const LIMIT: Duration = Duration::from_secs(240);
 /// With this code `tests/clients/build.sh` says that there is no Go toolchain.
@@ -40,7 +38,7 @@ async fn every_client(layout: Layout) -> Result<()> {
     // At the last replica's door: in a mesh, the streams cross from replica to replica.
     let door = mesh.agent_doors.len() - 1;
     mesh.start_agent("quay", Some(door)).await?;
-    mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let surroundings = Surroundings::of(&mesh).await?;
     if let Some(built) = &built {
         timed("helm", helm::releases(&surroundings, &built.join("helm"))).await?;

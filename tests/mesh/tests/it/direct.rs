@@ -5,16 +5,16 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Kubectl, Layout, TestMesh, Tuning};
+use roadstead_mesh_tests::{JOIN_LIMIT, Kubectl, Layout, READY_LIMIT, TestMesh, Tuning};
 use roadstead_testkit::environment;
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
-/// How long a cluster may take from being added to being connected.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Another replica hosts within this time of the death of the first, and a loaded machine's share.
 const TAKE_OVER_LIMIT: Duration = Duration::from_secs(20);
 const POD: &str = "recorded-hold";
+/// An operation ends within this time, a loaded machine included.
+const OPERATION_LIMIT: Duration = Duration::from_secs(45);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs kubernetes"]
@@ -38,7 +38,7 @@ async fn scenario(layout: Layout) -> Result<()> {
     let kubeconfig = environment::kubeconfig()?;
     let added = client(&mesh, &["clusters", "add", "far", "--kubeconfig", &kubeconfig.display().to_string()]).await?;
     ensure!(added.status.success(), "clusters add: {}", String::from_utf8_lossy(&added.stderr));
-    mesh.status("far", "connected", CONNECT_LIMIT).await?;
+    mesh.status("far", "connected", JOIN_LIMIT).await?;
     let shown = mesh.cluster("far").await?;
     ensure!(
         shown["mode"] == "direct" && shown["endpoint"].as_str().is_some_and(|url| url.starts_with("https://")),
@@ -59,6 +59,8 @@ async fn scenario(layout: Layout) -> Result<()> {
     recorded(&mesh, &kubectl).await.context("a recorded session")?;
     somebody_else(&mesh, &file).await.context("acting as somebody else")?;
     crate::kubeconfig::clients_of_seed_004(&mesh).await.context("clients of seed 004")?;
+    let map = format!("direct-{}-{}", std::process::id(), mesh.doors.len());
+    operations(&mesh, &kubectl, &map).await.context("operations")?;
     take_over(&mut mesh, layout, &kubectl, &file).await.context("another host")?;
 
     mesh.owner(0)?.delete("/api/v1/clusters/far").await?.expect(204)?;
@@ -110,6 +112,50 @@ async fn recorded(mesh: &TestMesh, kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
+/// What is applied is done and undone as with an agent, last first.
+async fn operations(mesh: &TestMesh, kubectl: &Kubectl, map: &str) -> Result<()> {
+    let ask = ["get", "configmap", map, "-o", "jsonpath={.data.value}"];
+    let first = apply(mesh, map, "1").await?;
+    ensure!(kubectl.ok(&ask).await? == "1");
+    let second = apply(mesh, map, "2").await?;
+    ensure!(kubectl.ok(&ask).await? == "2");
+    undo(mesh, &second).await?;
+    ensure!(kubectl.ok(&ask).await? == "1");
+    undo(mesh, &first).await?;
+    ensure!(kubectl.fails(&ask).await?.contains("NotFound"));
+    Ok(())
+}
+
+async fn apply(mesh: &TestMesh, map: &str, value: &str) -> Result<String> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": map, "namespace": "default" },
+        "data": { "value": value },
+    });
+    let path = "/api/v1/clusters/far/manifests";
+    let sent = mesh.owner(0)?.post_as(path, "application/yaml", object.to_string()).await?.expect(202)?;
+    ended(mesh, &sent).await
+}
+
+async fn undo(mesh: &TestMesh, operation: &str) -> Result<String> {
+    let path = format!("/api/v1/operations/{operation}/undo");
+    let sent = mesh.owner(0)?.post(&path, &json!({})).await?.expect(202)?;
+    ended(mesh, &sent).await
+}
+
+/// Waits for the success of an operation.
+async fn ended(mesh: &TestMesh, sent: &Value) -> Result<String> {
+    let id = sent["operation_id"].as_str().context("no operation")?.to_owned();
+    let (path, owner) = (format!("/api/v1/operations/{id}"), mesh.owner(0)?);
+    let (operation, _) = eventually("the operation has ended", OPERATION_LIMIT, || async {
+        let operation = owner.get(&path).await?.expect(200)?;
+        ensure!(!operation["finished_at"].is_null(), "it is {}: {}", operation["state"], operation["reason"]);
+        Ok::<_, anyhow::Error>(operation)
+    })
+    .await?;
+    ensure!(operation["state"] == "succeeded", "{operation}");
+    Ok(id)
+}
+
 /// Only with the right that was given by name, only in the hub's names.
 async fn somebody_else(mesh: &TestMesh, file: &std::path::Path) -> Result<()> {
     let plain = kubectl(mesh, file, &mesh.api_key)?;
@@ -136,8 +182,8 @@ async fn take_over(mesh: &mut TestMesh, layout: Layout, kubectl: &Kubectl, file:
     if layout == Layout::OneProcess {
         mesh.kill("up")?;
         mesh.start_part("up")?;
-        mesh.ready("up", Duration::from_secs(30)).await?;
-        mesh.status("far", "connected", CONNECT_LIMIT).await?;
+        mesh.ready("up", READY_LIMIT).await?;
+        mesh.status("far", "connected", JOIN_LIMIT).await?;
         // The door listens on any free port: on another one now.
         let made = client(mesh, &["kubeconfig", "far", "--out", &file.display().to_string()]).await?;
         ensure!(made.status.success(), "kubeconfig: {}", String::from_utf8_lossy(&made.stderr));
@@ -154,7 +200,7 @@ async fn take_over(mesh: &mut TestMesh, layout: Layout, kubectl: &Kubectl, file:
             .await?;
             println!("{other} answers {:?} after the death of {name}", began.elapsed());
             mesh.start_part(name)?;
-            mesh.ready(name, Duration::from_secs(30)).await?;
+            mesh.ready(name, READY_LIMIT).await?;
         }
     }
     ensure!(kubectl.ok(&["get", "nodes"]).await?.contains("Ready"));

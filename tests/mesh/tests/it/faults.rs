@@ -1,13 +1,13 @@
-//! `kill -9` of each process and each server under load (issue 3, "Must show").
+//! `kill -9` of each process and each server under load.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning};
+use roadstead_mesh_tests::{JOIN_LIMIT, Layout, READY_LIMIT, TestMesh, Tuning};
 use roadstead_testkit::servers::Server;
 use roadstead_testkit::wait::eventually;
 
-use crate::load::{Load, Sample};
+use crate::load::{Load, STEADY, Sample};
 
 /// What a request may take at most: the hub's 30 s to an agent and its own overhead.
 const DEADLINE: Duration = Duration::from_secs(32);
@@ -64,7 +64,7 @@ async fn a_mesh_survives_the_death_of_each_part() {
 async fn agents(mesh: &mut TestMesh) -> Result<()> {
     for name in ["quay", "pier"] {
         mesh.start_agent(name, None).await?;
-        mesh.status(name, "connected", Duration::from_secs(15)).await?;
+        mesh.status(name, "connected", JOIN_LIMIT).await?;
     }
     Ok(())
 }
@@ -76,8 +76,7 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     }
     let doors = (0..mesh.doors.len()).map(|door| Ok((door, mesh.owner(door)?))).collect::<Result<Vec<_>>>()?;
     let load = Load::start(doors, &paths);
-    let before = Instant::now();
-    eventually("the load runs", RECOVERY, || async { load.all_good_since(before) }).await?;
+    load.runs(RECOVERY).await?;
 
     let killed = Instant::now();
     match &fault {
@@ -92,7 +91,7 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     match &fault {
         Fault::Part(name) => {
             mesh.start_part(name)?;
-            mesh.ready(name, Duration::from_secs(30)).await?;
+            mesh.ready(name, READY_LIMIT).await?;
         }
         Fault::Agent(name) => mesh.restart_agent(name.trim_start_matches("agent-"))?,
         Fault::Server(server) => {
@@ -104,8 +103,7 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     for name in mesh.parts() {
         mesh.ready(&name, RECOVERY.saturating_sub(returned.elapsed())).await.context("/readyz after the return")?;
     }
-    // Good for a while, not once: a flapping hub is not back.
-    tokio::time::sleep((RECOVERY + Duration::from_secs(4)).saturating_sub(returned.elapsed())).await;
+    let steady = load.steady(returned, RECOVERY + STEADY).await;
     let last_bad = load.last_bad();
     let samples = load.end().await;
     let recovered = last_bad.map_or(Duration::ZERO, |moment| moment.saturating_duration_since(returned));
@@ -113,6 +111,7 @@ async fn survives(mesh: &mut TestMesh, fault: Fault) -> Result<()> {
     told?;
     judge(mesh, &fault, &samples)?;
     ensure!(recovered <= RECOVERY, "a bad answer {recovered:?} after the return");
+    steady?;
     for name in ["quay", "pier"] {
         mesh.status(name, "connected", Duration::from_secs(1)).await?;
     }

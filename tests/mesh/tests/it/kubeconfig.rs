@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Kubectl, TestMesh, own_namespaces, python_with};
+use roadstead_mesh_tests::{JOIN_LIMIT, Kubectl, TestMesh, own_namespaces, python_with};
 use roadstead_testkit::environment;
 use serde_json::{Value, json};
 
@@ -131,7 +131,7 @@ async fn namespaced(mesh: &TestMesh, form: &Form) -> Result<()> {
     let mut body = body;
     body["namespaces"] = json!(["kube-public"]);
     owner.post("/api/v1/clusters", &body).await?.expect(201)?;
-    mesh.status("narrow", "connected", std::time::Duration::from_secs(15)).await?;
+    mesh.status("narrow", "connected", JOIN_LIMIT).await?;
     let listed = owner.get("/api/v1/clusters/narrow/namespaces").await?.expect(200)?;
     owner.delete("/api/v1/clusters/narrow").await?.expect(204)?;
     let names: Vec<&str> =

@@ -11,20 +11,26 @@
 )]
 
 mod access;
+mod canaries;
 mod clients;
+mod database;
 mod direct;
 mod faults;
 mod kubeconfig;
 mod kubernetes;
 mod load;
 mod main_job;
+mod memory;
 mod oidc;
 mod operations;
 mod pages;
+mod passkeys;
 mod peers;
 mod policy;
 mod replicas;
 mod tls;
+
+use std::io::Write as _;
 
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -32,4 +38,10 @@ use tokio::sync::{Mutex, MutexGuard};
 async fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::const_new(());
     ALONE.lock().await
+}
+
+/// A line at once: what `println!` prints comes with a failure only, and who hears nothing for ten minutes takes a program for
+/// hung (`cargo xtask test`).
+fn tell(line: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
 }

@@ -9,9 +9,9 @@ use roadstead_testkit::environment;
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
-/// How long an agent may take to join or to come back (DESIGN: seconds).
+/// How long an agent may take to join or to come back.
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// A cluster shows `disconnected` within 20 s of losing its agent (issue 3, item 6).
+/// A cluster shows `disconnected` within 20 s of losing its agent.
 const OFFLINE_LIMIT: Duration = Duration::from_secs(20);
 /// A revoked key is worth nothing after 5 s, at every door.
 const REVOKED_LIMIT: Duration = Duration::from_secs(5);

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning, create_api_key, own_namespaces, python_with};
+use roadstead_mesh_tests::{JOIN_LIMIT, Layout, TestMesh, Tuning, create_api_key, own_namespaces, python_with};
 use roadstead_testkit::environment;
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ async fn peer() -> Result<()> {
     let tuning = Tuning::default().without_quotas().with("ROADSTEAD_COMPAT_QUEUE_PEERS", "peer=owner");
     let mut mesh = TestMesh::start(Layout::Mesh, tuning).await?;
     mesh.start_agent("quay", None).await?;
-    mesh.status("quay", "connected", Duration::from_secs(15)).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let agent = mesh.agent_id("quay").await?;
     let own = own_namespaces(&environment::kubeconfig()?).await?;
     let (_, key) = create_api_key(&mesh.owner(0)?, "peer").await?;

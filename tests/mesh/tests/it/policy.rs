@@ -4,14 +4,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Api, Layout, TestMesh, Tuning, create_api_key};
+use roadstead_mesh_tests::{Api, JOIN_LIMIT, Layout, TestMesh, Tuning, create_api_key};
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
 use crate::kubernetes::Person;
 
-/// How long an agent may take to join.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A change of the policy counts within this time (5 s, and a loaded machine).
 const EFFECT_LIMIT: Duration = Duration::from_secs(6);
 /// How long an operation may take.
@@ -28,7 +26,7 @@ async fn scenario() -> Result<()> {
     let mut mesh = TestMesh::start(Layout::OneProcess, Tuning::default().without_quotas()).await?;
     let door = mesh.agent_doors.len() - 1;
     mesh.start_agent("quay", Some(door)).await?;
-    mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let owner = Person::of(&mesh, 0, "quay", &mesh.api_key).await?.kubectl()?;
     for namespace in ["team-a", "team-b"] {
         let _ = owner.run(&["delete", "namespace", namespace, "--ignore-not-found", "--wait"]).await?;

@@ -1,9 +1,10 @@
-//! TLS to RabbitMQ, PostgreSQL and Redis, with certificates on both sides (issue 6, hygiene): the whole mesh works by it, and
-//! whoever cannot be trusted is named in a sentence without a secret.
+//! TLS to RabbitMQ, PostgreSQL and Redis, among the services and for scrapers, with certificates on both sides:
+//! the whole mesh works by it, and whoever cannot be trusted is named in a sentence without a secret.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning};
+use roadstead_mesh_tests::{Api, Layout, TestMesh, Tuning};
 use roadstead_testkit::environment;
 
 const SECTIONS: [&str; 3] = ["DATABASE", "RABBITMQ", "REDIS"];
@@ -46,6 +47,52 @@ fn port(url: &str) -> String {
     url.rsplit_once(':').unwrap().1.chars().take_while(char::is_ascii_digit).collect()
 }
 
+/// The services among themselves, and whoever reads figures: with a certificate, or not at all.
+async fn members_and_scrapers(mesh: &TestMesh, folder: &Path) {
+    let (ca, of) = (folder.join("ca.pem"), |name: &str| {
+        (folder.join(format!("{name}.pem")), folder.join(format!("{name}-key.pem")))
+    });
+    let showing = |base: &str, name: Option<&str>| {
+        let pair = name.map(of);
+        Api::showing(base, &ca, pair.as_ref().map(|(chain, key)| (chain.as_path(), key.as_path()))).unwrap()
+    };
+    let (user, _) = mesh.places("user").unwrap();
+    assert_eq!(showing(&user, Some("member")).get("/readyz").await.unwrap().status, 200);
+    for stranger in [None, Some("stranger"), Some("server")] {
+        assert!(showing(&user, stranger).get("/readyz").await.is_err(), "{stranger:?} was let in");
+    }
+    assert!(
+        Api::new(&user.replacen("https", "http", 1)).unwrap().get("/readyz").await.is_err(),
+        "plain HTTP was answered"
+    );
+    for part in mesh.parts() {
+        let (_, figures) = mesh.places(&part).unwrap();
+        let shown = figures_text(&figures, &ca, &of("client")).await;
+        assert!(shown.contains("roadstead_"), "{part}: {shown}");
+        assert!(showing(&figures, None).get("/metrics").await.is_err(), "{part} shows figures to everybody");
+    }
+    // At the doors nobody sees any without a credential.
+    let anybody = mesh.caller(0).unwrap();
+    assert_eq!(anybody.get("/metrics").await.unwrap().status, 404);
+    assert_eq!(anybody.get("/api/v1/metrics").await.unwrap().status, 401);
+    assert_eq!(mesh.owner(0).unwrap().get("/api/v1/metrics").await.unwrap().status, 200);
+    // What a container asks itself.
+    let (certificate, key) = of("member");
+    let files = [&ca, &certificate, &key].map(|file| file.display().to_string());
+    let url = format!("{user}/readyz");
+    let arguments = ["probe", &url, "--ca-file", &files[0], "--cert-file", &files[1], "--key-file", &files[2]];
+    for (arguments, good) in [(&arguments[..], true), (&arguments[..4], false)] {
+        let (ended, said) = tokio::task::block_in_place(|| mesh.run_as("user", arguments, &[])).unwrap();
+        assert_eq!(ended, good, "{said}");
+    }
+}
+
+async fn figures_text(base: &str, ca: &Path, own: &(PathBuf, PathBuf)) -> String {
+    let answer = Api::showing(base, ca, Some((&own.0, &own.1))).unwrap().stream("/metrics").await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.text().await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs rabbitmq, postgres, redis"]
 async fn a_mesh_speaks_tls_to_its_servers_and_trusts_nobody_else() {
@@ -62,7 +109,8 @@ async fn a_mesh_speaks_tls_to_its_servers_and_trusts_nobody_else() {
     let doctor = Doctor { mesh: &mesh, secrets };
     let (good, said) =
         tokio::task::block_in_place(|| mesh.run_as("user", &["doctor", "--service", "user"], &[])).unwrap();
-    assert!(good, "{said}");
+    assert!(good && said.contains("mesh-tls") && !said.contains("warning"), "{said}");
+    members_and_scrapers(&mesh, &folder).await;
 
     doctor.says(&Doctor::all("CA_FILE", &file("other-ca.pem")), "of an authority that is not trusted");
     doctor.says(&Doctor::all("HOST", "localhost"), "is for another name");

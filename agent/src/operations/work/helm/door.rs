@@ -333,7 +333,7 @@ fn unread(failure: &Failure) -> Answer {
 }
 
 fn refusal(code: StatusCode, reason: &str, why: &str) -> Answer {
-    status(code, reason, "agent_error", why).map(|body| body.map_err(Into::into).boxed_unsync())
+    status(code, reason, "agent_error", why)
 }
 
 #[cfg(test)]

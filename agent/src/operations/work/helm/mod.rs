@@ -205,6 +205,7 @@ async fn record(job: &mut Job, touch: Touch) -> Result<(), Halt> {
     }
     let position = number(job.plan.keys.len());
     let object = touch.live.as_ref().map(roadstead_manifest::strip);
+    job.forget(&touch.key);
     let before = Record::Before { position, object, key: Some(touch.key.clone()) };
     job.ledger.add(vec![before], Keep::Written).await?;
     job.plan.keys.push(touch.key);

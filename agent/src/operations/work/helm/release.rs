@@ -8,10 +8,10 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use roadstead_contracts::operation::ObjectKey;
+use roadstead_contracts::percent::escape;
 use serde_json::{Value, json};
 
 use crate::kubernetes::Failure;
-use crate::kubernetes::namespaces::escape;
 use crate::kubernetes::objects::Objects;
 
 /// How the Secrets are called.

@@ -124,6 +124,42 @@ async fn a_folder_that_cannot_be_written_refuses_and_heals() {
     tasks.finish(Duration::from_secs(1)).await;
 }
 
+/// Row F15: what a full disk does not take is refused and never turns up; with room it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn f15_a_full_disk_refuses_and_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Arc::new(State {
+        limit: 1 << 20,
+        bytes: AtomicUsize::new(0),
+        filled: Notify::new(),
+        inner: Mutex::new(Inner::default()),
+    });
+    let mut writer =
+        Writer { folder: folder.path().to_owned(), state: Arc::clone(&state), slot: None, segment: None, next: 0 };
+    let stored = |writer: &mut Writer, number| {
+        let record = record(number);
+        let line = [serde_json::to_vec(&record).unwrap(), b"\n".to_vec()].concat();
+        writer.state.bytes.fetch_add(line.len(), Ordering::Relaxed);
+        let (told, mut answer) = oneshot::channel();
+        writer.store(vec![Job { record, line, stored: Some(told) }]);
+        answer.try_recv().unwrap()
+    };
+    assert!(stored(&mut writer, 1));
+    let one = state.bytes.load(Ordering::Relaxed);
+    let (path, _, size) = writer.segment.take().unwrap();
+    writer.segment = Some((path, File::options().append(true).open("/dev/full").unwrap(), size));
+    assert!(!stored(&mut writer, 2));
+    let fault = state.inner().fault.clone().unwrap();
+    assert!(fault.contains("cannot be written") && fault.contains("storage"), "{fault}");
+    assert_eq!(state.bytes.load(Ordering::Relaxed), one, "what was refused holds no room");
+    assert!(stored(&mut writer, 3));
+    assert_eq!(state.inner().fault, None);
+    drop(writer);
+    let found = read_back(folder.path()).await;
+    let ids: Vec<_> = found.iter().map(|found| found.id).collect();
+    assert_eq!(ids, [record(1).id, record(3).id, record(999).id]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_on_one_volume_keep_apart_and_heirs_deliver() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ use actix_web::web::Path;
 use roadstead_contracts::seed::kubeconfig::{ClusterCredentials, ClusterDeed, CredentialsAnswer, HIDDEN, TlsConfig};
 use roadstead_http_kit::{ApiResult, Caller, RequestContext};
 
-use super::{cluster, provider, server_url, time};
+use super::{cluster, place, time};
 use crate::http::State;
 
 /// How a cluster is reached, without what is secret of it.
@@ -32,17 +32,15 @@ pub(crate) async fn credentials(app: State, caller: Caller, path: Path<String>, 
     let missing = |shown: &str| format!("Cluster '{shown}' not found or you don't have access to it");
     let seed = cluster(&app, &caller, &path, &context, missing).await?;
     let hidden = || Some(HIDDEN.to_owned());
-    let url = server_url(&seed.cluster);
-    app.tell_peers(&caller, &seed.cluster, ClusterDeed::ClusterCredentialsAccessed { server_url: url.clone() }).await;
+    let cluster = place(&seed);
+    let deed = ClusterDeed::ClusterCredentialsAccessed { server_url: cluster.server_url.clone() };
+    app.tell_peers(&caller, &seed.cluster, deed).await;
     Ok(HttpResponse::Ok().json(CredentialsAnswer {
         success: true,
         message: "Cluster credentials retrieved successfully".to_owned(),
         cluster: ClusterCredentials {
-            cluster_id: seed.cluster.seq,
-            server_url: url,
+            cluster,
             token: HIDDEN.to_owned(),
-            provider_name: provider(&seed),
-            cluster_name: seed.cluster.name.into(),
             context_name: seed.details.context_name,
             use_secure_tls: seed.details.use_secure_tls,
             tls_config: seed.details.use_secure_tls.then(|| TlsConfig {

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
-use roadstead_contracts::seed::kubeconfig::{ClusterDeed, ExecutedAt, ExecutedCommand};
+use chrono::{DateTime, Utc};
+use roadstead_contracts::seed::kubeconfig::{ClusterDeed, ExecutedCommand};
 use roadstead_contracts::{Code, Error};
 use roadstead_http_kit::audit::note;
 use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{asker, cluster, no_number, provider, server_url, time};
+use super::{asker, cluster, no_number, place, time};
 use crate::http::State;
-use crate::kubectl::{Command, Failure, Printed, run};
+use crate::kubectl::{Api, Command, Failure, Printed, run};
 
 /// How long a command may take: the seed's limit.
 const COMMAND_TIME: Duration = Duration::from_secs(300);
@@ -30,8 +31,11 @@ pub(crate) struct CommandBody {
 }
 
 /// What came of a command.
+#[derive(Debug, Default)]
 struct Outcome {
     output: String,
+    /// Whether the cluster was told to end it here.
+    truncated: bool,
     error: Option<String>,
     return_code: i32,
 }
@@ -76,49 +80,50 @@ pub(crate) async fn execute(
     note(&request).detail("command", told.clone());
     let outcome = match read {
         Ok(command) => {
-            let api = asker(&app, &request, &seed.cluster, &context)?;
-            if let Ok(done) = tokio::time::timeout(COMMAND_TIME, run(&api, &command, app.clock.now())).await {
-                Outcome::of(done)?
-            } else {
-                let late = format!("Command timed out after {} seconds", COMMAND_TIME.as_secs());
-                Outcome { output: String::new(), error: Some(late), return_code: -1 }
-            }
+            let api = asker(&app, &request, seed.cluster.id, &context)?;
+            carried_out(&api, &command, app.clock.now()).await?
         }
         Err(failure) => Outcome::of(Err(failure))?,
     };
     let success = outcome.return_code == 0;
     let deed = ClusterDeed::KubectlCommandExecuted { command: told, success, return_code: outcome.return_code };
     app.tell_peers(&caller, &seed.cluster, deed).await;
-    let url = server_url(&seed.cluster);
+    let cluster_info = place(&seed);
     Ok(HttpResponse::Ok().json(ExecutedCommand {
         success,
         output: outcome.output,
+        truncated: outcome.truncated,
         error: outcome.error,
-        command: format!("{shown} --server={url} --token=***"),
+        command: format!("{shown} --server={} --token=***", cluster_info.server_url),
         return_code: outcome.return_code,
-        cluster_info: ExecutedAt {
-            cluster_id: seed.cluster.seq,
-            provider_name: provider(&seed),
-            cluster_name: seed.cluster.name.into(),
-            server_url: url,
-        },
+        cluster_info,
         executed_at: time(app.clock.now()),
         execution_method: "direct".to_owned(),
     }))
 }
 
+/// Carries a command out, within its time.
+async fn carried_out(api: &dyn Api, command: &Command, now: DateTime<Utc>) -> Result<Outcome, Error> {
+    let Ok(done) = tokio::time::timeout(COMMAND_TIME, run(api, command, now)).await else {
+        let late = format!("Command timed out after {} seconds", COMMAND_TIME.as_secs());
+        return Ok(Outcome { error: Some(late), return_code: -1, ..Outcome::default() });
+    };
+    let truncated = done.as_ref().is_ok_and(|printed| printed.is_cut);
+    Ok(Outcome { truncated, ..Outcome::of(done)? })
+}
+
 impl Outcome {
     /// In the seed's words. What is the hub's own refusal, and not the cluster's, is an error of the route.
     fn of(done: Result<Printed, Failure>) -> Result<Self, Error> {
-        let failed = |text: String| Self { output: String::new(), error: Some(text), return_code: 1 };
+        let failed = |text: String| Self { error: Some(text), return_code: 1, ..Self::default() };
         Ok(match done {
-            Ok(Printed { out, err }) => {
+            Ok(Printed { out, err, .. }) => {
                 // No lines at all: what was said beside them is the output.
                 let output = if out.is_empty() { err } else { out };
                 let output = output.trim_end_matches('\n').to_owned();
                 let quiet = "Command executed successfully (no output)";
                 let output = if output.is_empty() { quiet.to_owned() } else { output };
-                Self { output, error: None, return_code: 0 }
+                Self { output, ..Self::default() }
             }
             Err(Failure::Said(text) | Failure::Cluster(_, text)) => failed(text),
             Err(Failure::Hub(error)) => match error.code {
@@ -145,16 +150,87 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::kubectl::{Answered, Ask, OUTPUT_MAX};
+
+    /// A cluster that answers with so many bytes, or never.
+    struct Endless {
+        length: Option<usize>,
+        letter: &'static str,
+        /// Whether nobody waits any more.
+        left: AtomicBool,
+    }
+
+    impl Endless {
+        fn of(length: Option<usize>) -> Self {
+            Self { length, letter: "x", left: AtomicBool::new(false) }
+        }
+
+        async fn run(&self, line: &str) -> Outcome {
+            let (command, _) = Command::read(line).unwrap();
+            carried_out(self, &command, "2024-01-15T10:40:00Z".parse().unwrap()).await.unwrap()
+        }
+    }
+
+    struct Leaves<'a>(&'a AtomicBool);
+
+    impl Drop for Leaves<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[async_trait]
+    impl Api for Endless {
+        async fn ask(&self, ask: Ask) -> Result<Answered, Error> {
+            let _leaves = Leaves(&self.left);
+            let Some(length) = self.length else { return std::future::pending().await };
+            assert!(ask.path.contains(&format!("limitBytes={OUTPUT_MAX}&")), "{ask:?}");
+            let text = self.letter.repeat(length.div_ceil(self.letter.len()));
+            Ok(Answered { status: 200, body: text.into_bytes()[..length].to_vec().into() })
+        }
+    }
+
+    #[tokio::test]
+    async fn regression_k07_a_log_that_is_cut_says_so() {
+        for (length, truncated) in [(0, false), (OUTPUT_MAX - 1, false), (OUTPUT_MAX, true)] {
+            let outcome = Endless::of(Some(length)).run("kubectl logs web").await;
+            assert_eq!((outcome.truncated, outcome.return_code), (truncated, 0), "{length}");
+            assert_eq!(outcome.output.len(), if length == 0 { 41 } else { length });
+        }
+        // Three bytes a letter: the last one is cut in two.
+        let mut cluster = Endless::of(Some(OUTPUT_MAX));
+        cluster.letter = "€";
+        let outcome = cluster.run("kubectl logs web").await;
+        assert_eq!((outcome.truncated, outcome.return_code, outcome.error), (true, 0, None));
+        assert_eq!(outcome.output.chars().filter(|letter| *letter == '€').count(), OUTPUT_MAX / 3);
+        // What ignores the limit is not shown at all.
+        let outcome = Endless::of(Some(OUTPUT_MAX + 1)).run("kubectl logs web").await;
+        assert!(outcome.output.is_empty() && outcome.error.unwrap().contains("larger than 4 MiB"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn k07_a_command_ends_after_its_time_and_nothing_of_it_goes_on() {
+        let (cluster, began) = (Endless::of(None), tokio::time::Instant::now());
+        let outcome = cluster.run("kubectl get pods").await;
+        assert_eq!(outcome.return_code, -1);
+        assert_eq!(outcome.error.as_deref(), Some("Command timed out after 300 seconds"));
+        assert_eq!(began.elapsed().as_secs(), COMMAND_TIME.as_secs());
+        assert!(cluster.left.load(Ordering::SeqCst));
+    }
 
     fn of(done: Result<Printed, Failure>) -> (String, Option<String>, i32) {
-        let Outcome { output, error, return_code } = Outcome::of(done).unwrap();
+        let Outcome { output, error, return_code, .. } = Outcome::of(done).unwrap();
         (output, error, return_code)
     }
 
     #[test]
     fn outcomes_are_the_seeds() {
-        let printed = |out: &str, err: &str| Ok(Printed { out: out.to_owned(), err: err.to_owned() });
+        let printed = |out: &str, err: &str| Ok(Printed { err: err.to_owned(), ..Printed::out(out) });
         assert_eq!(of(printed("NAME\na\n", "")), ("NAME\na".to_owned(), None, 0));
         assert_eq!(of(printed("", "No resources found\n")), ("No resources found".to_owned(), None, 0));
         assert_eq!(of(printed("", "")).0, "Command executed successfully (no output)");

@@ -1,7 +1,8 @@
-//! KubeSage's configuration service (seed 004, seeds-wire §2.8): `/kubeconfig/*`, and the same below `/api/v2.0`. Its shapes
+//! KubeSage's configuration service (seed 004): `/kubeconfig/*`, and the same below `/api/v2.0`. Its shapes
 //! are in `contracts::seed::kubeconfig`; its holes are closed: addresses are vetted and certificates checked (K3), secrets
 //! stay where they are (K2, K4), commands are no shell's (K1, see [`crate::kubectl`]).
 
+pub(super) mod apps;
 pub(super) mod clusters;
 pub(super) mod credentials;
 pub(super) mod execute;
@@ -15,8 +16,9 @@ use actix_web::HttpRequest;
 use actix_web::http::Method;
 use chrono::{DateTime, SecondsFormat, Utc};
 use roadstead_contracts::identity::Action::{ClustersDelete, ClustersManage, ClustersRead, ClustersWrite};
+use roadstead_contracts::ids::ClusterId;
 use roadstead_contracts::message::{Cluster, GetSeedCluster, SeedCluster};
-use roadstead_contracts::seed::kubeconfig::{ClusterEntry, IN_CLUSTER};
+use roadstead_contracts::seed::kubeconfig::{ClusterEntry, ClusterPlace, IN_CLUSTER};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::Access::Action;
 use roadstead_http_kit::{Caller, RateClass, RequestContext, Routes};
@@ -67,7 +69,10 @@ pub(super) fn add(routes: Routes) -> Routes {
         routes = routes.add(get.clone(), &path, read, seed, workloads::workloads);
     }
     for path in at("clusters/{cluster}/apps") {
-        routes = routes.add(get.clone(), &path, read, seed, workloads::apps);
+        routes = routes.add(get.clone(), &path, read, seed, apps::all);
+    }
+    for path in at("clusters/{cluster}/apps/{name}/details") {
+        routes = routes.add(get.clone(), &path, read, seed, apps::details);
     }
     for path in at("clusters/{cluster}/yaml/{namespace}/{kind}/{name}") {
         routes = routes.add(get.clone(), &path, read, seed, yaml::get).add(put.clone(), &path, manage, seed, yaml::put);
@@ -86,6 +91,15 @@ pub(super) fn server_url(cluster: &Cluster) -> String {
 
 fn provider(seed: &SeedCluster) -> String {
     seed.details.provider_name.clone().unwrap_or_else(|| PROVIDER.to_owned())
+}
+
+fn place(seed: &SeedCluster) -> ClusterPlace {
+    ClusterPlace {
+        cluster_id: seed.cluster.seq,
+        cluster_name: seed.cluster.name.to_string(),
+        server_url: server_url(&seed.cluster),
+        provider_name: provider(seed),
+    }
 }
 
 fn entry(seed: SeedCluster) -> ClusterEntry {
@@ -128,9 +142,9 @@ async fn cluster(
 }
 
 /// The API of a cluster, as the caller has it.
-fn asker(app: &State, request: &HttpRequest, cluster: &Cluster, context: &RequestContext) -> Result<Asker> {
+pub(super) fn asker(app: &State, request: &HttpRequest, cluster: ClusterId, context: &RequestContext) -> Result<Asker> {
     let none = || Error::new(Code::Unavailable, "this hub has no Kubernetes door: it has no certificate for one");
     let door = app.kubernetes.get().ok_or_else(none)?;
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    Ok(Asker::new(door, cluster.id.to_string(), headers, context.client, &context.request_id))
+    Ok(Asker::new(door, cluster.to_string(), headers, context.client, &context.request_id))
 }

@@ -10,7 +10,7 @@ use roadstead_contracts::seed::kubeconfig::{
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{ApiResult, Caller, RequestContext};
 
-use super::{METHOD, cluster, entry, no_number, provider, server_url, time};
+use super::{METHOD, cluster, entry, no_number, place, provider, server_url, time};
 use crate::app::App;
 use crate::http::State;
 
@@ -103,10 +103,7 @@ pub(crate) async fn list(app: State, caller: Caller, path: Path<String>, context
     app.tell_peers(&caller, &seed.cluster, deed).await;
     Ok(HttpResponse::Ok().json(ClusterNamespaces {
         success: true,
-        cluster_id: seed.cluster.seq,
-        server_url: server_url(&seed.cluster),
-        provider_name: provider(&seed),
-        cluster_name: name,
+        cluster: place(&seed),
         context_name: seed.details.context_name,
         use_secure_tls: seed.details.use_secure_tls,
         namespace_count,

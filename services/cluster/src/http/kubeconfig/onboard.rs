@@ -2,7 +2,9 @@
 //! certificate; here they are sealed, the address is vetted and every certificate checked.
 
 use actix_web::HttpResponse;
-use roadstead_contracts::message::{ConnectionLimits, ConnectionSource, ConnectionTls, NewConnection, Sensitive};
+use roadstead_contracts::message::{
+    ConnectionLimits, ConnectionSource, ConnectionTls, NewConnection, SeedCluster, Sensitive,
+};
 use roadstead_contracts::names::{ClusterName, Labels};
 use roadstead_contracts::seed::kubeconfig::{ClusterDeed, HIDDEN, OnboardedCluster};
 use roadstead_contracts::{Code, Error};
@@ -10,7 +12,7 @@ use roadstead_http_kit::{ApiResult, Caller, Json, RequestContext};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{PROVIDER, server_url, time};
+use super::{PROVIDER, entry, server_url};
 use crate::app::DirectCluster;
 use crate::http::State;
 use crate::http::v2::{Tags, details};
@@ -117,28 +119,19 @@ pub(crate) async fn onboard(
         _ => placed(error),
     })?;
     app.forget_agents();
-    let url = server_url(&made);
     let deed = ClusterDeed::ClusterOnboarded {
-        server_url: url.clone(),
-        provider_name: provider.clone(),
+        server_url: server_url(&made),
+        provider_name: provider,
         use_secure_tls: secure,
     };
     app.tell_peers(&caller, &made, deed).await;
+    let owner_seq = caller.principal.user_seq;
     Ok(HttpResponse::Created().json(OnboardedCluster {
-        id: made.seq,
-        cluster_name: made.name.into(),
-        server_url: url,
-        context_name: details.context_name,
-        provider_name: provider,
-        tags: details.tags,
-        use_secure_tls: secure,
+        cluster: entry(SeedCluster { cluster: made, details, owner_seq }),
         ca_data: ca.filter(|_| secure),
         tls_key: key.filter(|_| secure).map(|_| HIDDEN.to_owned()),
         tls_cert: certificate.filter(|_| secure),
-        user_id: caller.principal.user_seq,
-        is_operator_installed: false,
-        created_at: time(made.created_at),
-        updated_at: time(made.updated_at),
+        user_id: owner_seq,
         message: "Cluster onboarded successfully".to_owned(),
     }))
 }

@@ -2,15 +2,16 @@
 
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
+use chrono::{DateTime, Utc};
 use roadstead_contracts::names::is_dns_label;
 use roadstead_contracts::seed::kubeconfig::ClusterDeed;
 use roadstead_contracts::{Error, Result};
-use roadstead_http_kit::{ApiResult, Caller, QueryPairs, RequestContext};
+use roadstead_http_kit::{ApiResult, Caller, RequestContext};
 use serde_json::{Map, Value, json};
 
 use super::{asker, cluster, no_number, time};
 use crate::http::State;
-use crate::kubectl::{Api, Failure, Told, items, time_of};
+use crate::kubectl::{AS_JSON, Failure, each, time_of};
 
 /// Kinds of workloads, and where they are served.
 const WORKLOADS: [(&str, &str); 7] = [
@@ -23,16 +24,7 @@ const WORKLOADS: [(&str, &str); 7] = [
     ("cronjobs", "/apis/batch/v1"),
 ];
 
-/// Kinds of apps: the word, where they are served, in which namespace when none is named, and a selector.
-const APPS: [(&str, &str, &str, &str); 4] = [
-    ("deployment", "/apis/apps/v1", "deployments", ""),
-    ("argocd", "/apis/argoproj.io/v1alpha1", "applications", ""),
-    ("rancher", "/apis/catalog.cattle.io/v1", "apps", ""),
-    // Releases are Secrets: their labels say all that is shown, and their values never leave the cluster (K4).
-    ("helm", "/api/v1", "secrets", "&labelSelector=owner%3Dhelm"),
-];
-
-fn namespace(text: &str, place: &str) -> Result<()> {
+pub(crate) fn namespace(text: &str, place: &str) -> Result<()> {
     if is_dns_label(text) {
         return Ok(());
     }
@@ -70,12 +62,14 @@ pub(crate) async fn workloads(
     let (reference, name) = path.into_inner();
     let seed = cluster(&app, &caller, &reference, &context, no_number).await?;
     namespace(&name, "path")?;
-    let api = asker(&app, &request, &seed.cluster, &context)?;
+    let api = asker(&app, &request, seed.cluster.id, &context)?;
     let now = app.clock.now();
     let (mut lists, mut counts) = (Map::new(), std::collections::BTreeMap::new());
     for (kind, base) in WORKLOADS {
-        let found = items(&api, &format!("{base}/namespaces/{name}/{kind}"), "").await.map_err(Failure::into_error)?;
-        let shown: Vec<Value> = found.iter().map(|item| workload(kind, item, now)).collect();
+        let mut shown: Vec<Value> = Vec::new();
+        let show = |item: Value| shown.push(workload(kind, &item, now));
+        let path = format!("{base}/namespaces/{name}/{kind}");
+        each(&api, &path, "", AS_JSON, show).await.map_err(Failure::into_error)?;
         counts.insert(kind.to_owned(), shown.len());
         lists.insert(kind.to_owned(), shown.into());
     }
@@ -93,7 +87,8 @@ pub(crate) async fn workloads(
     })))
 }
 
-fn workload(kind: &str, item: &Value, now: chrono::DateTime<chrono::Utc>) -> Value {
+/// One of these as the frontend shows it.
+pub(crate) fn workload(kind: &str, item: &Value, now: DateTime<Utc>) -> Value {
     let (spec, status) = (&item["spec"], &item["status"]);
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     let mut shown = json!({
@@ -142,110 +137,14 @@ fn workload(kind: &str, item: &Value, now: chrono::DateTime<chrono::Utc>) -> Val
     shown
 }
 
-fn extend(shown: &mut Value, more: Value) {
+pub(super) fn extend(shown: &mut Value, more: Value) {
     if let (Some(shown), Value::Object(more)) = (shown.as_object_mut(), more) {
         shown.extend(more);
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// Lists apps: deployments, Helm releases, applications of Argo CD and Rancher.
-#[utoipa::path(
-    get, path = "/kubeconfig/clusters/{cluster}/apps", tag = "seed 004", operation_id = "kubeconfigApps",
-    params(
-        ("cluster" = String, Path, description = "Integer, id or name"),
-        ("namespace" = Option<String>, Query, description = "One namespace; all when left out"),
-        ("app_type" = Option<String>, Query, description = "`deployment`, `helm`, `argocd` or `rancher`; all when left out"),
-    ),
-    responses(
-        (status = 200, body = serde_json::Value, example = json!({
-            "success": true, "cluster_id": 1, "cluster_name": "production-cluster", "namespace": "shop", "app_type": "all",
-            "total_apps": 1, "apps": [{"name": "web", "namespace": "shop", "type": "deployment", "status": "Healthy",
-                "version": "nginx:1", "created_at": "2024-01-15T10:30:00Z"}]
-        })),
-        (status = 404, description = "No such cluster, or not the caller's"),
-    ),
-    security(("api_key" = []), ("bearer" = [])),
-)]
-pub(crate) async fn apps(
-    app: State,
-    request: HttpRequest,
-    caller: Caller,
-    path: Path<String>,
-    query: QueryPairs,
-    context: RequestContext,
-) -> ApiResult {
-    let seed = cluster(&app, &caller, &path, &context, no_number).await?;
-    let (name, wanted) = (query.one("namespace")?, query.one("app_type")?.filter(|wanted| *wanted != "all"));
-    if let Some(name) = name {
-        namespace(name, "query")?;
-    }
-    if wanted.is_some_and(|wanted| !APPS.iter().any(|(word, ..)| *word == wanted)) {
-        let why = "app_type must be deployment, helm, argocd or rancher";
-        return Err(Error::field(&["query", "app_type"], "value_error", why).into());
-    }
-    let api = asker(&app, &request, &seed.cluster, &context)?;
-    let mut found = Vec::new();
-    for (word, base, plural, selector) in APPS {
-        if wanted.is_some_and(|wanted| wanted != word) {
-            continue;
-        }
-        let place = name.map(|name| format!("/namespaces/{name}")).unwrap_or_default();
-        match of_kind(&api, word, &format!("{base}{place}/{plural}"), selector).await {
-            Ok(apps) => found.extend(apps),
-            // A cluster without that product has no such apps.
-            Err(Failure::Cluster(404, _)) => {}
-            // Nobody sees what the cluster does not show them; who asked for it is told.
-            Err(Failure::Cluster(403, _)) if wanted.is_none() => {}
-            Err(failure) => return Err(failure.into_error().into()),
-        }
-    }
-    Ok(HttpResponse::Ok().json(json!({
-        "success": true,
-        "cluster_id": seed.cluster.seq,
-        "cluster_name": seed.cluster.name,
-        "namespace": name.unwrap_or("all"),
-        "app_type": wanted.unwrap_or("all"),
-        "total_apps": found.len(),
-        "apps": found,
-    })))
-}
-
-async fn of_kind(api: &dyn Api, word: &str, path: &str, selector: &str) -> Told<Vec<Value>> {
-    let found = items(api, path, selector).await?;
-    Ok(found.iter().map(|item| described(word, item)).collect())
-}
-
-fn described(word: &str, item: &Value) -> Value {
-    let (spec, status, labels) = (&item["spec"], &item["status"], &item["metadata"]["labels"]);
-    let (name, shown, version) = match word {
-        "helm" => (&labels["name"], labels["status"].clone(), labels["version"].clone()),
-        "argocd" => {
-            (&item["metadata"]["name"], status["health"]["status"].clone(), spec["source"]["targetRevision"].clone())
-        }
-        "rancher" => {
-            let version = spec["chart"]["metadata"]["version"].clone();
-            (&item["metadata"]["name"], status["summary"]["state"].clone(), version)
-        }
-        _ => {
-            let (wanted, there) =
-                (spec["replicas"].as_u64().unwrap_or(0), status["availableReplicas"].as_u64().unwrap_or(0));
-            let health = if there >= wanted { "Healthy" } else { "Degraded" };
-            let image = spec.pointer("/template/spec/containers/0/image").cloned().unwrap_or_default();
-            (&item["metadata"]["name"], health.into(), image)
-        }
-    };
-    json!({
-        "name": name,
-        "namespace": item["metadata"]["namespace"],
-        "type": word,
-        "status": shown,
-        "version": version,
-        "created_at": item["metadata"]["creationTimestamp"],
-    })
 }
 
 #[cfg(test)]
@@ -268,20 +167,6 @@ mod tests {
         assert_eq!(shown["containers"][1], json!({"name": "side", "image": "y", "ready": false, "restart_count": 0}));
         for (kind, _) in WORKLOADS {
             assert!(workload(kind, &Value::Null, now).is_object(), "{kind}");
-        }
-    }
-
-    #[test]
-    fn k4_a_helm_release_is_its_labels() {
-        let secret = json!({
-            "metadata": {"name": "sh.helm.release.v1.web.v3", "namespace": "n", "labels": {"name": "web", "status": "deployed", "version": "3"}},
-            "data": {"release": "canary"},
-        });
-        let shown = described("helm", &secret);
-        assert_eq!((shown["name"].as_str(), shown["version"].as_str()), (Some("web"), Some("3")));
-        assert!(!shown.to_string().contains("canary"));
-        for (word, ..) in APPS {
-            assert!(described(word, &Value::Null).is_object());
         }
     }
 }

@@ -5,7 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use roadstead_contracts::names::is_dns_label;
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::{ApiResult, Body, Caller, RequestContext};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::{asker, cluster, no_number};
 use crate::http::State;
@@ -14,19 +16,25 @@ use crate::kubectl::{AS_JSON, Ask, Failure, Resource, find, is_name, json as ask
 /// Who owns the fields that are set here.
 const MANAGER: &str = "roadstead-yaml";
 
-/// Cluster, namespace, kind and name.
-type Place = Path<(String, String, String, String)>;
+/// Which object.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct Place {
+    /// Integer, id or name
+    cluster: String,
+    /// Namespace; any word for what is in none
+    namespace: String,
+    /// `deployments`, `deployment`, `deploy` or `plural.group`
+    kind: String,
+    /// Name
+    name: String,
+}
 
 /// Gives an object as YAML. Of a Secret the values stay in the cluster.
 #[utoipa::path(
     get, path = "/kubeconfig/clusters/{cluster}/yaml/{namespace}/{kind}/{name}", tag = "seed 004",
     operation_id = "kubeconfigGetYaml",
-    params(
-        ("cluster" = String, Path, description = "Integer, id or name"),
-        ("namespace" = String, Path, description = "Namespace; any word for what is in none"),
-        ("kind" = String, Path, description = "`deployments`, `deployment`, `deploy` or `plural.group`"),
-        ("name" = String, Path, description = "Name"),
-    ),
+    params(Place),
     responses(
         (status = 200, body = String, content_type = "text/plain"),
         (status = 403, description = "The cluster's own rules forbid it"),
@@ -38,13 +46,13 @@ pub(crate) async fn get(
     app: State,
     request: HttpRequest,
     caller: Caller,
-    path: Place,
+    path: Path<Place>,
     context: RequestContext,
 ) -> ApiResult {
-    let (reference, namespace, kind, name) = path.into_inner();
+    let Place { cluster: reference, namespace, kind, name } = path.into_inner();
     let seed = cluster(&app, &caller, &reference, &context, no_number).await?;
     check(&namespace, &name)?;
-    let api = asker(&app, &request, &seed.cluster, &context)?;
+    let api = asker(&app, &request, seed.cluster.id, &context)?;
     let resource = find(&api, &kind).await.map_err(Failure::into_error)?;
     let asked = Ask::get(resource.path(Some(&namespace), Some(&name)));
     let mut object = ask_json(&api, asked).await.map_err(Failure::into_error)?;
@@ -59,12 +67,7 @@ pub(crate) async fn get(
 #[utoipa::path(
     put, path = "/kubeconfig/clusters/{cluster}/yaml/{namespace}/{kind}/{name}", tag = "seed 004",
     operation_id = "kubeconfigPutYaml",
-    params(
-        ("cluster" = String, Path, description = "Integer, id or name"),
-        ("namespace" = String, Path, description = "Namespace; any word for what is in none"),
-        ("kind" = String, Path, description = "`deployments`, `deployment`, `deploy` or `plural.group`"),
-        ("name" = String, Path, description = "Name"),
-    ),
+    params(Place),
     request_body(content = String, content_type = "text/plain", description = "One object as YAML or JSON"),
     responses(
         (status = 200, body = serde_json::Value, example = json!({"success": true})),
@@ -79,15 +82,15 @@ pub(crate) async fn put(
     app: State,
     request: HttpRequest,
     caller: Caller,
-    path: Place,
+    path: Path<Place>,
     context: RequestContext,
     body: Body,
 ) -> ApiResult {
-    let (reference, namespace, kind, name) = path.into_inner();
+    let Place { cluster: reference, namespace, kind, name } = path.into_inner();
     let seed = cluster(&app, &caller, &reference, &context, no_number).await?;
     check(&namespace, &name)?;
     let object = one_object(&body.0)?;
-    let api = asker(&app, &request, &seed.cluster, &context)?;
+    let api = asker(&app, &request, seed.cluster.id, &context)?;
     let resource = find(&api, &kind).await.map_err(Failure::into_error)?;
     is_that(&object, &resource, &namespace, &name)?;
     let asked = Ask {

@@ -6,6 +6,7 @@ use actix_web::http::header::HeaderMap;
 use roadstead_contracts::names::is_dns_label;
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::QueryPairs;
+use utoipa::IntoParams;
 
 use crate::app::Terms;
 
@@ -19,6 +20,25 @@ pub(super) const DEADLINE_MAX: u32 = 7 * 24 * 3_600;
 const PRIORITY_MAX: u32 = 9;
 /// How our own command line is called.
 const OWN_PROGRAM: &str = "roadstead/";
+
+/// What the description of the API says of the query's words that manifests and charts share; [`read`] and [`terms`] read them.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is only described")]
+pub(super) struct OrderParams {
+    /// `server`: only ask; answers 200 with the diffs when that takes less than 30 s
+    dry_run: Option<String>,
+    /// The operation succeeds only once everything is ready
+    wait: Option<bool>,
+    /// It times out after so long, waiting for the cluster included
+    deadline_seconds: Option<u32>,
+    /// 0 (last) to 9; 5
+    priority: Option<u8>,
+    /// Free text
+    description: Option<String>,
+    /// Told when it has ended
+    webhook_url: Option<String>,
+}
 
 /// What is asked for beside the manifests.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -81,7 +81,7 @@ pub(crate) async fn can(app: State, caller: Caller, context: RequestContext, que
         (Some(_), Some(facts), Some(action), Some(request)) => {
             let place = kubernetes::place(request);
             let kind = request.kind.as_deref().unwrap_or_default();
-            let object = Object { verb: &request.verb, kind, place };
+            let object = Object { verb: &request.verb, kind, also: None, place };
             roadstead_policy::decide(principal, &Asked::object(action, &facts, object), now)
         }
         (Some(_), Some(facts), None, Some(request)) => roadstead_policy::judge(principal, &facts, request, now).verdict,

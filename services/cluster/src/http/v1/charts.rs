@@ -6,9 +6,10 @@ use actix_web::web::Path;
 use bytes::Bytes;
 use roadstead_contracts::operation::{HelmAction, RELEASE_MAX, Work};
 use roadstead_contracts::{Code, Error, Result};
-use roadstead_http_kit::{ApiResult, Body, Caller, QueryPairs, RequestContext};
+use roadstead_http_kit::{ApiResult, Body, Caller, QueryPairs, RequestContext, room};
 
-use super::{NO_CLUSTER, apply_query, manifests, named, reference};
+use super::apply_query::{self, OrderParams};
+use super::{NO_CLUSTER, manifests, named, reference};
 use crate::app::{ChartSource, NewChart, SourceFile};
 use crate::domain::multipart;
 use crate::http::State;
@@ -29,12 +30,7 @@ const NAMESPACE: &str = "default";
         ("namespace" = Option<String>, Query, description = "Its namespace; `default`"),
         ("chart" = Option<String>, Query, description = "Address of the archive, instead of the form's field; the hub fetches it"),
         ("create_namespace" = Option<bool>, Query, description = "Make the namespace when it is not there"),
-        ("dry_run" = Option<String>, Query, description = "`server`: only ask; answers 200 with the diffs when that takes less than 30 s"),
-        ("wait" = Option<bool>, Query, description = "The operation succeeds only once everything is ready"),
-        ("deadline_seconds" = Option<u32>, Query, description = "It times out after so long, waiting for the cluster included"),
-        ("priority" = Option<u8>, Query, description = "0 (last) to 9; 5"),
-        ("description" = Option<String>, Query, description = "Free text"),
-        ("webhook_url" = Option<String>, Query, description = "Told when it has ended"),
+        OrderParams,
         ("Idempotency-Key" = Option<String>, Header, description = "The same key within a day is the same operation"),
     ),
     request_body(content((String = "multipart/form-data"), (String = "application/gzip")),
@@ -75,12 +71,15 @@ pub(crate) async fn install(
     let (archive, values) = files(kind, &body.0)?;
     let chart = match (archive, query.get(CHART)) {
         (Some(archive), None) => ChartSource::Archive(archive),
-        (None, Some(address)) if address.len() <= apply_query::URL_MAX => ChartSource::Address(address.to_owned()),
+        (None, Some(address)) if address.len() <= apply_query::URL_MAX => {
+            ChartSource::Address(address.to_owned(), room::share(&request))
+        }
         (Some(_), Some(_)) => return Err(fault("the chart came as a file and as an address").into()),
         (None, _) => return Err(Error::field(&["body", CHART], "missing", "Field required").into()),
     };
     let new = NewChart { cluster, work, chart, values, terms };
     let created = app.install_chart(&caller, new, &context).await.map_err(named(NO_CLUSTER))?;
+    body.let_go(&request);
     manifests::answer(app, caller, created, &request, context).await
 }
 

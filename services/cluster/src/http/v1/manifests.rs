@@ -11,8 +11,9 @@ use roadstead_contracts::operation::Work;
 use roadstead_http_kit::{ApiResult, Body, Caller, QueryPairs, RequestContext};
 use serde_json::Value;
 
+use super::apply_query::{self, OrderParams};
 use super::upload::{self, ManifestsBody};
-use super::{NO_CLUSTER, apply_query, named, reference};
+use super::{NO_CLUSTER, named, reference};
 use crate::app::{Created, NewOperation};
 use crate::http::State;
 use crate::http::operation_view::{self, PreviewView, QueuedView};
@@ -27,16 +28,11 @@ const QUEUED: &str = "Manifests queued for application";
     post, path = "/api/v1/clusters/{cluster}/manifests", tag = "operations", operation_id = "applyManifests",
     params(
         ("cluster" = String, Path, description = "Id, integer or name"),
-        ("dry_run" = Option<String>, Query, description = "`server`: only ask; answers 200 with the diffs when that takes less than 30 s"),
         ("namespace" = Option<String>, Query, description = "For objects that name none; one that names another is an error"),
         ("inventory" = Option<String>, Query, description = "Remember what was applied under this name"),
         ("prune" = Option<String>, Query, description = "`true` or the inventory's name: remove what is in it and not in the manifests"),
         ("force" = Option<bool>, Query, description = "Take fields over from other managers"),
-        ("wait" = Option<bool>, Query, description = "The operation succeeds only once everything is ready"),
-        ("deadline_seconds" = Option<u32>, Query, description = "It times out after so long, waiting for the cluster included"),
-        ("priority" = Option<u8>, Query, description = "0 (last) to 9; 5"),
-        ("description" = Option<String>, Query, description = "Free text"),
-        ("webhook_url" = Option<String>, Query, description = "Told when it has ended"),
+        OrderParams,
         ("Idempotency-Key" = Option<String>, Header, description = "The same key within a day is the same operation"),
         ("Prefer" = Option<String>, Header, description = "`respond-async`: do not wait for a dry run"),
     ),
@@ -82,6 +78,7 @@ pub(crate) async fn apply(
     };
     let new = NewOperation { cluster, work, files: Some(upload.files), terms };
     let created = app.create_operation(&caller, new, &context).await.map_err(named(NO_CLUSTER))?;
+    body.let_go(&request);
     answer(app, caller, created, &request, context).await
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct CancelBody {
 pub(crate) struct RetryBody {
     /// Everything, not only what failed.
     all: bool,
+    /// Compare what it applied with the cluster, and correct what differs, whoever changed it.
+    sync: bool,
 }
 
 /// How to undo.
@@ -313,8 +315,9 @@ pub(crate) async fn retry(
     body: OptionalJson<RetryBody>,
 ) -> ApiResult {
     let id = operation_id(&path)?;
-    follow_up(&app, RetryOperation { principal: caller.principal.as_ref().clone(), id, all: body.0.all }, &context)
-        .await
+    let RetryBody { all, sync } = body.0;
+    let request = RetryOperation { principal: caller.principal.as_ref().clone(), id, all, sync };
+    follow_up(&app, request, &context).await
 }
 
 /// Puts back what an operation changed, as a new operation.

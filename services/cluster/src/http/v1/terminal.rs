@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
 use actix_web::{HttpRequest, HttpResponse, web};
 use roadstead_contracts::names::is_dns_label;
+use roadstead_contracts::percent::escape;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::{ApiFailure, QueryPairs, RequestContext};
 use roadstead_tunnel::ws;
@@ -191,19 +192,6 @@ fn flag(query: &QueryPairs, name: &str, default: bool) -> Result<bool> {
         Some("false" | "0") => Ok(false),
         Some(_) => Err(Error::field(&["query", name], "value_error", format!("{name} must be true or false"))),
     }
-}
-
-/// A word of a command as a value in a URL.
-fn escape(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 #[cfg(test)]

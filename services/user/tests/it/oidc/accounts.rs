@@ -1,4 +1,4 @@
-//! Who somebody from a provider is here (reliability row A16, seeds-wire M12, M13).
+//! Who somebody from a provider is here (row A16 of `docs/reliability.md`).
 
 use serde_json::json;
 

@@ -53,6 +53,7 @@ async fn the_ways_to_log_in_are_listed() {
         shown,
         [
             (json!("password"), json!("Password"), json!(false), json!("/api/v1/auth/login")),
+            (json!("passkey"), json!("Passkey"), json!(false), json!("/api/v1/auth/passkeys/login/begin")),
             (json!("oidc"), json!("Single sign-on"), json!(true), json!("/api/v1/auth/oidc/login?provider=sso")),
             (json!("oidc"), json!("The corporation"), json!(true), json!("/api/v1/auth/oidc/login?provider=corp")),
         ]

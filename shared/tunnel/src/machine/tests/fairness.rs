@@ -12,7 +12,8 @@ fn stalled_bulk_streams_leave_room_for_interactive_ones() {
         }
         pair.settle();
     }
-    assert!(pair.sides[HUB].buffered() <= SESSION_WINDOW - SESSION_RESERVE);
+    assert!(pair.sides[HUB].held <= SESSION_WINDOW - SESSION_RESERVE);
+    assert!(pair.sides[HUB].buffered() <= SESSION_WINDOW - SESSION_RESERVE + 24 * STREAM_SHARE);
     assert!(pair.sides[HUB].buffered() > SESSION_WINDOW / 2);
     let quick = pair.sides[HUB].open(Bytes::new(), Class::Interactive, 0).unwrap();
     pair.settle();
@@ -76,7 +77,7 @@ fn regression_stalled_interactive_readers_leave_room() {
         }
         pair.settle();
     }
-    let held = pair.sides[HUB].buffered();
+    let held = pair.sides[HUB].held;
     assert!(held <= SESSION_WINDOW - SESSION_RESERVE, "{held} bytes are held for readers that stopped");
     // Small answers come whole, and so does a large one that somebody reads.
     let quick = open(&mut pair);
@@ -99,6 +100,63 @@ fn regression_stalled_interactive_readers_leave_room() {
         assert!(rounds <= 8 * (4 << 20) / (64 * 1024), "{received} bytes in {rounds} rounds");
     }
     pair.check_credit();
+}
+
+/// However many readers stop, what is small comes whole and at once, and what is large comes at a share a round trip. A thousand
+/// of them held the whole session once, and small answers waited until they were cut.
+#[test]
+fn regression_a_thousand_stopped_readers_delay_no_small_answer() {
+    for first in [0, 200 * 1024] {
+        let mut pair = Pair::with(1_100);
+        let open = |pair: &mut Pair| {
+            let id = pair.sides[AGENT].open(Bytes::new(), Class::Interactive, 0).unwrap();
+            pair.settle();
+            pair.sides[HUB].accepted();
+            id
+        };
+        let stalled: Vec<_> = (0..1_000).map(|_| open(&mut pair)).collect();
+        for id in stalled {
+            let mut taken = 0;
+            for _ in 0..12 {
+                pair.sides[AGENT].write(id, &[1; 32 * 1024]);
+                pair.settle();
+                // Some of them read for a while, and then no more.
+                while taken < first {
+                    let Read::Bytes(bytes) = pair.sides[HUB].read(id, usize::MAX, 0) else { break };
+                    taken += bytes.len();
+                }
+            }
+        }
+        pair.check_credit();
+        let held = pair.sides[HUB].buffered();
+        assert!(held <= SESSION_WINDOW + 1_000 * STREAM_SHARE, "{held}");
+        for _ in 0..50 {
+            let quick = open(&mut pair);
+            pair.sides[AGENT].write(quick, &[2; 10_000]);
+            pair.sides[AGENT].finish(quick);
+            assert!(pair.send(AGENT) && pair.deliver(AGENT).unwrap());
+            let mut answer = 0;
+            while let Read::Bytes(bytes) = pair.sides[HUB].read(quick, usize::MAX, 0) {
+                answer += bytes.len();
+            }
+            assert_eq!(answer, 10_000);
+            pair.sides[HUB].release(quick);
+            pair.sides[AGENT].release(quick);
+            pair.settle();
+        }
+        let (moving, mut received, mut rounds) = (open(&mut pair), 0, 0);
+        while received < 1 << 20 {
+            pair.sides[AGENT].write(moving, &[3; 64 * 1024]);
+            pair.settle();
+            while let Read::Bytes(bytes) = pair.sides[HUB].read(moving, usize::MAX, 0) {
+                received += bytes.len();
+            }
+            pair.settle();
+            rounds += 1;
+            assert!(rounds <= 2 * (1 << 20) / STREAM_SHARE, "{received} bytes in {rounds} rounds");
+        }
+        pair.check_credit();
+    }
 }
 
 /// Whatever stops and goes on again, and in whichever order: when everybody reads again, everything arrives.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::encode_data;
+use crate::frame::{FrameError, encode_data};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
@@ -42,9 +42,31 @@ proptest! {
             let mut out = BytesMut::new();
             hub.transmit(&mut out, 64);
         }
-        prop_assert!(hub.buffered() <= SESSION_WINDOW);
+        prop_assert!(hub.buffered() <= SESSION_WINDOW + STREAM_SHARE * (8 + REFUSED_MAX as u32));
         prop_assert!(hub.open_streams() <= 8 + REFUSED_MAX);
     }
+}
+
+#[test]
+fn regression_answers_that_the_peer_does_not_take_are_bounded() {
+    let mut hub = Machine::new(Role::Hub, 8);
+    let mut ended = None;
+    for id in (1..u32::MAX).step_by(2).take(CONTROL_MAX * 2) {
+        // Opened and let go of at once: no limit on open streams sees it.
+        let both = [open(id), Frame::Reset { id, code: Code::CANCELLED }];
+        if let Err(violation) = hub.receive(message(&both), 0) {
+            ended = Some(violation);
+            break;
+        }
+        while let Some(event) = hub.event() {
+            if let Event::Opened { id, .. } = event {
+                hub.accepted();
+                hub.release(id);
+            }
+        }
+    }
+    assert_eq!(ended, Some(Violation::Flood));
+    assert!(hub.control.len() <= CONTROL_MAX + 2);
 }
 
 #[test]
@@ -114,14 +136,14 @@ fn fatal_violations() {
     assert_eq!(refuse(&[open(2)]), Violation::StreamId);
     assert_eq!(refuse(&[open(1)]), Violation::StreamId);
     assert_eq!(refuse(&[Frame::End { id: 1 }, data(1, 1)]), Violation::AfterEnd);
-    assert_eq!(refuse(&[Frame::Credit { id: 0, grant: u32::MAX }]), Violation::Credit);
+    assert_eq!(refuse(&[Frame::Credit { id: 0, grant: 1 }]), Violation::Malformed(FrameError::Stream));
     assert_eq!(refuse(&[Frame::Credit { id: 1, grant: u32::MAX }]), Violation::Credit);
     let pings: Vec<Frame> = (0..17).map(|value| Frame::Ping { value }).collect();
     assert_eq!(refuse(&pings), Violation::Flood);
     let notices: Vec<Frame> = (0..33).map(|_| Frame::Notice { bytes: Bytes::from_static(b"n") }).collect();
     assert_eq!(refuse(&notices), Violation::Flood);
     let mut hub = fresh();
-    let over = (0..9).find_map(|_| hub.receive(message(&[data(1, 32 * 1024)]), 0).err());
+    let over = (0..33).find_map(|_| hub.receive(message(&[data(1, 32 * 1024)]), 0).err());
     assert_eq!(over, Some(Violation::Credit));
     assert_eq!(fresh().receive(Bytes::from(vec![0; crate::frame::MESSAGE_MAX + 1]), 0), Err(Violation::MessageTooLong));
 }

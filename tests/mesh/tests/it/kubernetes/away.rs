@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::TestMesh;
+use roadstead_mesh_tests::{JOIN_LIMIT, TestMesh};
 use roadstead_testkit::wait::eventually;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use super::{CONNECT_LIMIT, Person};
+use super::Person;
 
 /// A cluster that is away is answered for within this time: the wait for one that is coming back, and a little.
 const AWAY_LIMIT: Duration = Duration::from_secs(8);
@@ -44,9 +44,9 @@ pub async fn a_watch_ends_cleanly(mesh: &mut TestMesh) -> Result<()> {
         });
         let ended = ended.await.context("the watch goes on in silence")?;
         ensure!(matches!(ended, Ok(None)), "not a clean end: {ended:?}");
-        sleep(Duration::from_millis(500)).await;
+        is_gone(mesh, "agent-quay").await?;
         mesh.restart_agent("quay")?;
-        mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+        mesh.status("quay", "connected", JOIN_LIMIT).await?;
         kubectl.ok(&["create", "namespace", &name]).await?;
         let mut resumed = person.get(&path).send().await?;
         let mut text = String::new();
@@ -61,6 +61,16 @@ pub async fn a_watch_ends_cleanly(mesh: &mut TestMesh) -> Result<()> {
         .context("the event did not come")??;
         kubectl.ok(&["delete", "namespace", &name, "--wait=false"]).await?;
     }
+    Ok(())
+}
+
+/// Two processes of one part would share a folder and a port. It takes its own grace, and a little.
+async fn is_gone(mesh: &TestMesh, name: &str) -> Result<()> {
+    let gone = || async {
+        ensure!(!mesh.is_alive(name), "it runs");
+        Ok::<_, anyhow::Error>(())
+    };
+    eventually(&format!("{name} has ended"), Duration::from_secs(30), gone).await?;
     Ok(())
 }
 
@@ -79,7 +89,7 @@ pub async fn a_cluster_that_is_away(mesh: &mut TestMesh) -> Result<()> {
     }
     ensure!(slowest < AWAY_LIMIT, "it took {slowest:?}");
     mesh.restart_agent("quay")?;
-    mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let back = || async {
         let status = person.get("/version").send().await?.status();
         ensure!(status == 200, "{status}");
@@ -92,7 +102,7 @@ pub async fn a_cluster_that_is_away(mesh: &mut TestMesh) -> Result<()> {
 /// The replica that holds an agent stops in order: nobody's request fails. It is killed: the agent is elsewhere within seconds.
 pub async fn replicas_that_go(mesh: &mut TestMesh) -> Result<()> {
     mesh.start_agent("ferry", None).await?;
-    mesh.status("ferry", "connected", CONNECT_LIMIT).await?;
+    mesh.status("ferry", "connected", JOIN_LIMIT).await?;
     for replica in ["onboarding-1", "onboarding-2"] {
         let person = Person::of(mesh, 0, "ferry", &mesh.api_key).await?;
         let asking = tokio::spawn(async move {
@@ -119,6 +129,7 @@ pub async fn replicas_that_go(mesh: &mut TestMesh) -> Result<()> {
         let (asked, failed, slowest) = asking.await?;
         println!("{replica} stopped under {asked} requests, {} failed, the slowest took {slowest:?}", failed.len());
         ensure!(failed.is_empty(), "{} of {asked} failed: {:?}", failed.len(), failed.first());
+        is_gone(mesh, replica).await?;
         mesh.start_part(replica)?;
         mesh.ready(replica, Duration::from_secs(60)).await?;
     }

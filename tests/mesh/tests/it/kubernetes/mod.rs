@@ -1,5 +1,5 @@
 //! The Kubernetes door, as kubectl and client libraries use it, against a real API server: every verb through the hub, with
-//! each kubectl of this machine, on both layouts (issue 4, "Must show").
+//! each kubectl of this machine, on both layouts.
 
 mod away;
 mod front_door;
@@ -12,12 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Kubectl, Layout, TestMesh, Tuning};
+use roadstead_mesh_tests::{JOIN_LIMIT, Kubectl, Layout, TestMesh, Tuning};
 
 use self::front_door::front_door;
 
-/// How long an agent may take to join or to come back.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// A stream is cut within this time of the end of its right (5 s, and a loaded machine).
 const CUT_LIMIT: Duration = Duration::from_secs(6);
 /// Where simulated pods run and their logs are what `tests/kube` says.
@@ -37,7 +35,7 @@ async fn long_watch_through_one_process() {
         let _alone = crate::alone().await;
         let mut mesh = TestMesh::start(Layout::OneProcess, Tuning::default().without_quotas()).await.unwrap();
         mesh.start_agent("quay", None).await.unwrap();
-        mesh.status("quay", "connected", CONNECT_LIMIT).await.unwrap();
+        mesh.status("quay", "connected", JOIN_LIMIT).await.unwrap();
         through::a_watch_is_held(&mesh).await.unwrap();
         mesh.end();
     }
@@ -55,7 +53,7 @@ async fn conformance(layout: Layout) -> Result<()> {
     // At the last replica's door: in a mesh, front doors reach it over the wire between replicas.
     let door = mesh.agent_doors.len() - 1;
     mesh.start_agent("quay", Some(door)).await?;
-    mesh.status("quay", "connected", CONNECT_LIMIT).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
     for front in 0..mesh.doors.len() {
         let person = Person::of(&mesh, front, "quay", &mesh.api_key).await?;
         for kubectl in person.kubectls()? {

@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const WATCH_SECONDS: u64 = 5;
 /// Between two events.
 const EVENT_EVERY: Duration = Duration::from_millis(100);
+/// A test program that prints nothing for ten minutes counts as hung (`cargo xtask test`).
+const TELL_EVERY: Duration = Duration::from_secs(300);
 /// A watch says nothing for so long although something happens.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Where this happens.
@@ -121,10 +123,15 @@ pub async fn a_watch_is_held(mesh: &TestMesh) -> Result<()> {
     let (changes, last) = tokio::sync::watch::channel(None);
     let changing = async {
         let (began, mut number, mut tick) = (Instant::now(), 0_u64, interval(EVENT_EVERY));
+        let mut told = began;
         while began.elapsed() < time {
             tick.tick().await;
             number += 1;
             change(&person, &configs, number).await.with_context(|| format!("change {number}"))?;
+            if told.elapsed() >= TELL_EVERY {
+                println!("{number} events so far");
+                told = Instant::now();
+            }
         }
         changes.send_replace(Some(number));
         Ok(number)

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::discovery::pinned_kind;
 use kube::{Api, ResourceExt as _};
 use roadstead_mesh_tests::checker::{AuditLog, Changes, Trail, Wanted, judge};
 use roadstead_mesh_tests::client;
 use roadstead_testkit::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::rig::Rig;
 
@@ -57,6 +58,28 @@ pub async fn gone(rig: &Rig, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until none of these objects is there, whatever its kind.
+pub async fn none_left(rig: &Rig, keys: &[Value]) -> Result<()> {
+    let client = client(&rig.kubeconfig).await?;
+    for key in keys {
+        let word = |name: &str| key[name].as_str().unwrap_or_default();
+        let (group, version) = word("api_version").rsplit_once('/').unwrap_or(("", word("api_version")));
+        let kind = GroupVersionKind::gvk(group, version, word("kind"));
+        eventually(&format!("{key} is gone"), GONE_LIMIT, || async {
+            // Its kind went with it.
+            let Ok((resource, _)) = pinned_kind(&client, &kind).await else { return Ok(()) };
+            let objects: Api<DynamicObject> = match key["namespace"].as_str() {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+                None => Api::all_with(client.clone(), &resource),
+            };
+            ensure!(objects.get_opt(word("name")).await?.is_none(), "it is there");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// The value in a ConfigMap, when there is one.
 pub async fn value(rig: &Rig, namespace: &str, name: &str) -> Result<Option<String>> {
     let map = maps(rig, namespace).await?.get_opt(name).await?;
@@ -83,6 +106,20 @@ pub async fn apply_as(rig: &Rig, manager: &str, namespace: &str, name: &str, val
         "data": { "value": value },
     });
     maps(rig, namespace).await?.patch(name, &PatchParams::apply(manager), &Patch::Apply(map)).await?;
+    Ok(())
+}
+
+/// Changes the value of a ConfigMap as another manager, whoever has it.
+pub async fn edit_as(rig: &Rig, manager: &str, namespace: &str, name: &str, value: &str) -> Result<()> {
+    let patch = Patch::Merge(json!({ "data": { "value": value } }));
+    let how = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
+    maps(rig, namespace).await?.patch(name, &how, &patch).await?;
+    Ok(())
+}
+
+/// Removes a ConfigMap.
+pub async fn remove_map(rig: &Rig, namespace: &str, name: &str) -> Result<()> {
+    maps(rig, namespace).await?.delete(name, &DeleteParams::default()).await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use roadstead_mesh_tests::JOIN_LIMIT;
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ pub async fn rollout_halts(rig: &mut Rig) -> Result<()> {
     let place = rig.made_place("rollout").await?;
     for name in ["reef", "shoal"] {
         rig.mesh.start_agent(name, None).await?;
-        rig.mesh.status(name, "connected", Duration::from_secs(20)).await?;
+        rig.mesh.status(name, "connected", JOIN_LIMIT).await?;
     }
     let clusters = [CLUSTER, "reef", "shoal"];
     let object = json!({ "api_version": "v1", "kind": "ConfigMap", "namespace": place, "name": "shop" });

@@ -1,18 +1,23 @@
-//! Changes to a real cluster as operations, from manifests to undo, on both layouts (issue 5, "Must show").
+//! Changes to a real cluster as operations, from manifests to undo, on both layouts.
 
+mod alarm;
 mod campaign;
 mod cluster;
+mod drift;
 mod fleet;
+mod material;
 mod rig;
 mod watching;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use roadstead_mesh_tests::{Layout, TestMesh, Tuning};
+use roadstead_mesh_tests::{Layout, READY_LIMIT, TestMesh, Tuning};
 use serde_json::json;
 
-use self::rig::{CLUSTER, Rig, config_map, config_maps, namespace};
+use crate::tell;
+
+use self::rig::{CLUSTER, END_LIMIT, Rig, config_map, config_maps, namespace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs kubernetes"]
@@ -34,10 +39,13 @@ async fn conformance(layout: Layout) -> Result<()> {
         ($name:literal, $future:expr) => {{
             let began = std::time::Instant::now();
             $future.await.context($name)?;
-            println!("{layout:?}: {} in {:?}", $name, began.elapsed());
+            tell(format_args!("{layout:?}: {} in {:?}", $name, began.elapsed()))?;
         }};
     }
     scenario!("apply, re-apply, undo", apply_and_undo(&rig));
+    if layout == Layout::OneProcess {
+        scenario!("manifests of others", material::well_known(&rig));
+    }
     scenario!("preview", preview(&rig));
     scenario!("a conflict names its owner", conflict(&rig));
     scenario!("retry of what failed", retry(&rig));
@@ -47,10 +55,12 @@ async fn conformance(layout: Layout) -> Result<()> {
     scenario!("the client of the seed", watching::python(&rig));
     scenario!("a rollout halts", fleet::rollout_halts(&mut rig));
     scenario!("work waits for its cluster", offline(&mut rig));
+    scenario!("drift is noticed", drift::noticed(&mut rig));
     scenario!("an agent dies in the middle", agent_dies(&mut rig));
     scenario!("cancel of running work", cancel(&rig));
     if layout == Layout::Mesh {
         scenario!("the operations service dies", operations_dies(&mut rig));
+        scenario!("the broker's disk is full", alarm::full_broker(&mut rig));
     }
     rig.end().await
 }
@@ -226,7 +236,7 @@ async fn cancel(rig: &Rig) -> Result<()> {
     let asked = rig.api.post(&format!("/api/v1/operations/{id}/cancel"), &json!({ "reason": "enough" })).await?;
     // It may have been faster than the question.
     ensure!(matches!(asked.status, 202 | 409), "{asked:?}");
-    let ended = rig.ended_somehow(&id).await?;
+    let ended = rig.ended_somehow(END_LIMIT, &id).await?;
     let there = cluster::count(rig, &place).await?;
     let counts = &ended["counts"];
     let (created, skipped) = (counts["created"].as_u64().unwrap_or(0), counts["skipped"].as_u64().unwrap_or(0));
@@ -255,7 +265,7 @@ async fn operations_dies(rig: &mut Rig) -> Result<()> {
     rig.objects(&id, 1).await?;
     rig.mesh.kill("operations")?;
     rig.mesh.start_part("operations")?;
-    rig.mesh.ready("operations", Duration::from_secs(30)).await?;
+    rig.mesh.ready("operations", READY_LIMIT).await?;
     rig.ended(&id, "succeeded").await?;
     log.each_once(rig, &id, &names, 0).await
 }

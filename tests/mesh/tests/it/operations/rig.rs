@@ -5,17 +5,15 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use roadstead_mesh_tests::{Api, TestMesh};
+use roadstead_mesh_tests::{Api, JOIN_LIMIT, TestMesh};
 use roadstead_testkit::environment;
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
 /// The cluster's name.
 pub const CLUSTER: &str = "quay";
-/// How long an agent may take to join or to come back.
-const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// An operation of these tests ends within this time, deaths included (catalogue, F01: 30 s; and a loaded machine).
-const END_LIMIT: Duration = Duration::from_secs(45);
+pub const END_LIMIT: Duration = Duration::from_secs(45);
 
 /// See the module.
 pub struct Rig {
@@ -29,7 +27,7 @@ impl Rig {
     /// Starts the agent.
     pub async fn start(mut mesh: TestMesh) -> Result<Self> {
         mesh.start_agent(CLUSTER, None).await?;
-        mesh.status(CLUSTER, "connected", CONNECT_LIMIT).await?;
+        mesh.status(CLUSTER, "connected", JOIN_LIMIT).await?;
         let api = mesh.owner(0)?;
         Ok(Self { mesh, api, kubeconfig: environment::kubeconfig()?, places: Mutex::default() })
     }
@@ -82,7 +80,12 @@ impl Rig {
 
     /// Waits for an end of this kind.
     pub async fn ended(&self, id: &str, state: &str) -> Result<Value> {
-        let operation = self.ended_somehow(id).await?;
+        self.ended_within(END_LIMIT, id, state).await
+    }
+
+    /// Waits so long for an end of this kind.
+    pub async fn ended_within(&self, limit: Duration, id: &str, state: &str) -> Result<Value> {
+        let operation = self.ended_somehow(limit, id).await?;
         if operation["state"] != state {
             let steps = self.steps(id).await?;
             bail!("it is {} and not {state}: {operation}\n{}", operation["state"], json!(steps));
@@ -91,8 +94,8 @@ impl Rig {
     }
 
     /// Waits for an end of any kind.
-    pub async fn ended_somehow(&self, id: &str) -> Result<Value> {
-        let (operation, _) = eventually(&format!("operation {id} has ended"), END_LIMIT, || async {
+    pub async fn ended_somehow(&self, limit: Duration, id: &str) -> Result<Value> {
+        let (operation, _) = eventually(&format!("operation {id} has ended"), limit, || async {
             let operation = self.operation(id).await?;
             ensure!(!operation["finished_at"].is_null(), "it is {}: {}", operation["state"], operation["reason"]);
             Ok::<_, anyhow::Error>(operation)

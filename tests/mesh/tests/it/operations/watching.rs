@@ -113,13 +113,14 @@ pub async fn command_line(rig: &Rig) -> Result<()> {
 
 /// What a command said.
 #[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
-async fn run(rig: &Rig, arguments: &[&str]) -> Result<Said> {
+/// Runs the command line.
+pub async fn run(rig: &Rig, arguments: &[&str]) -> Result<Said> {
     let mut command = rig.mesh.client(0, &rig.mesh.api_key)?;
     command.args(arguments).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await?.context("failed to run roadstead")?;

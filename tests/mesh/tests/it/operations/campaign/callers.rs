@@ -21,8 +21,8 @@ const OBJECTS: usize = 4;
 const CALLERS: usize = 4;
 /// A caller looks so often at a change before it sends the next.
 const LOOKS: usize = 40;
-/// An agent is back within this time after its last death.
-const BACK: Duration = Duration::from_secs(30);
+/// An agent is back within this time: its longest wait between two dials is 30 s, and then it dials on a machine at work.
+pub(super) const BACK: Duration = Duration::from_secs(60);
 
 /// Callers at work in one namespace.
 pub(super) struct Callers {
@@ -103,7 +103,7 @@ impl Callers {
 }
 
 /// Reads on until the operation has ended, then its record.
-pub(super) async fn settle(api: &Api, one: &mut Wanted, limit: Duration) -> Result<()> {
+pub(in super::super) async fn settle(api: &Api, one: &mut Wanted, limit: Duration) -> Result<()> {
     let Some(id) = one.operation.clone() else { return Ok(()) };
     let began = Instant::now();
     loop {

@@ -2,7 +2,6 @@
 //! Nobody dies, so no call at all may be made again.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use roadstead_mesh_tests::checker::Wanted;
@@ -10,15 +9,14 @@ use roadstead_mesh_tests::{Break, Direction, Wire};
 
 use super::super::cluster::Log;
 use super::super::rig::{Rig, config_maps};
+use super::callers::BACK;
 use super::callers::settle;
-use super::{Field, QUIET};
+use super::{Field, QUIET, TELL_EVERY};
 
 /// The cluster whose agent is at the end of the wire.
 const FAR: &str = "buoy";
 /// Objects of one change.
 const OBJECTS: usize = 4;
-/// The agent is back this soon after a cut: its first waits are of a second or two.
-const BACK: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(field: &mut Field) -> Result<()> {
     let Field { rig, size, dice } = field;
@@ -53,6 +51,9 @@ pub(super) async fn run(field: &mut Field) -> Result<()> {
         let end = one.states.last().cloned().unwrap_or_default();
         ensure!(end == "succeeded", "cut {how:?} after {frame} frames {direction:?}: it is {end}");
         wanted.push(one);
+        if wanted.len().is_multiple_of(TELL_EVERY) {
+            println!("cut {} times so far", wire.cuts());
+        }
     }
     println!("cut {} times", wire.cuts());
     rig.mesh.kill(&format!("agent-{FAR}"))?;

@@ -9,7 +9,7 @@
 //! The short form is part of every test run; `cargo xtask campaign operations` is the long one, on both layouts. A run is told
 //! by its seed, which is printed: `ROADSTEAD_CAMPAIGN_SEED` plays it again as far as a machine can. No failed run is tried again.
 
-mod callers;
+pub(super) mod callers;
 mod deaths;
 mod frames;
 mod messages;
@@ -25,6 +25,8 @@ use super::rig::Rig;
 
 /// Everything has ended this long after the last fault (catalogue, section 2).
 const QUIET: Duration = Duration::from_secs(60);
+/// Changes between two lines that say how far it is: a program that prints nothing counts as hung (`cargo xtask test`).
+const TELL_EVERY: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs kubernetes"]
@@ -52,6 +54,8 @@ struct Size {
     deaths: usize,
     /// Named points, drawn by lot; all of them when there are fewer.
     points: usize,
+    /// These alone.
+    point: Vec<String>,
     /// Places at which the wire is cut, drawn by lot; each behind every frame when there are fewer.
     cuts: usize,
     /// Rounds of cancellations at every step.
@@ -62,7 +66,7 @@ struct Size {
 
 impl Size {
     /// Three quarters of a minute.
-    const SHORT: Self = Self { operations: 8, deaths: 3, points: 3, cuts: 4, races: 1, only: None };
+    const SHORT: Self = Self { operations: 8, deaths: 3, points: 3, point: Vec::new(), cuts: 4, races: 1, only: None };
 
     /// As the environment says; nothing in a plain test run.
     fn given() -> Option<Self> {
@@ -71,6 +75,8 @@ impl Size {
             operations: number("OPERATIONS")?,
             deaths: number("DEATHS")?,
             points: number("POINTS").unwrap_or(usize::MAX),
+            point: std::env::var("ROADSTEAD_CAMPAIGN_POINT")
+                .map_or_else(|_| Vec::new(), |names| names.split(',').map(str::to_owned).collect()),
             cuts: number("CUTS").unwrap_or(usize::MAX),
             races: number("RACES").unwrap_or(10),
             only: std::env::var("ROADSTEAD_CAMPAIGN_ONLY").ok(),

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::super::cluster::{self, Log};
 use super::super::rig::{CLUSTER, Rig, config_maps};
 use super::callers::settle;
-use super::{Field, QUIET};
+use super::{Field, QUIET, TELL_EVERY};
 
 /// Objects of one change.
 const OBJECTS: usize = 12;
@@ -51,6 +51,9 @@ pub(super) async fn run(field: &mut Field) -> Result<()> {
         let end = judge(rig, &one, answer.context("nobody cancelled")?, made).await;
         *ends.entry(end.with_context(|| format!("{moment:?}"))?).or_insert(0) += 1;
         wanted.push(one);
+        if wanted.len().is_multiple_of(TELL_EVERY) {
+            println!("{} cancellations so far", wanted.len());
+        }
     }
     println!("{} cancellations of {steps} steps in {whole:?}: {ends:?}", wanted.len() - 1);
     log.judge(rig, &wanted, 0).await

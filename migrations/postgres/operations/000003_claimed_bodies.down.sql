@@ -1,0 +1,2 @@
+DROP INDEX bodies_unclaimed;
+ALTER TABLE bodies DROP COLUMN claimed;

@@ -1,0 +1,2 @@
+-- Whether the account's second factors go with the old password.
+ALTER TABLE password_resets ADD COLUMN remove_second_factors boolean NOT NULL DEFAULT false;
