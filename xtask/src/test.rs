@@ -1,9 +1,13 @@
 //! `test`: every test, with real servers and a real cluster.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
+mod tally;
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -11,6 +15,8 @@ use roadstead_testkit::servers::Process;
 
 use crate::rig::Rig;
 use crate::run;
+
+use self::tally::Tally;
 
 /// The variables with which tests find servers; whoever sets all of them brings servers of their own.
 const SERVERS: [&str; 3] = ["ROADSTEAD_TEST_POSTGRES_URL", "ROADSTEAD_TEST_RABBITMQ_URL", "ROADSTEAD_TEST_REDIS_URL"];
@@ -44,32 +50,22 @@ impl Arguments {
     }
 }
 
-/// Lines of a failed test's message that the summary repeats; the whole is above it.
-const MESSAGE_LINES: usize = 12;
-
-/// What a run of tests came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: usize,
-    failed: usize,
-    /// Each failed test with what it said, so that the end of a long output tells what to look at.
-    failures: Vec<Failure>,
-    /// Whether the lines that come now belong to the last failure's message.
-    in_message: bool,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Failure {
-    test: String,
-    message: Vec<String>,
-}
+/// A program of which no line comes for so long hangs: the longest single test takes less than half of it.
+const SILENCE: Duration = Duration::from_secs(600);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    // Built first: a fault of the compiler needs no servers, and the mesh's tests start the programs.
-    run::visible(&mut run::cargo(&["build", "--workspace", "--bins"]))?;
-    if arguments.package.is_none() {
-        run::visible(&mut run::cargo(&["test", "--workspace", "--no-run"]))?;
-    }
+    // All of it has the programs built too, as the tests of those that have one need them. Of one package's tests the mesh's start
+    // others'.
+    let packages = match &arguments.package {
+        Some(package) => {
+            run::visible(&mut run::cargo(&["build", "--workspace", "--bins"]))?;
+            vec!["--package", package]
+        }
+        None => vec!["--workspace"],
+    };
+    // Built first: a fault of the compiler needs no servers.
+    // Documentation has no tests of its own here: to look for some in each crate takes minutes.
+    run::visible(run::cargo(&["test", "--tests", "--no-run"]).args(&packages))?;
 
     let mut rig = Rig::new("test")?;
     let mut environment = Vec::new();
@@ -82,12 +78,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => bail!("without a Go toolchain the tests need a cluster: cargo xtask test --kubeconfig FILE"),
     };
 
-    let mut command = run::cargo(&["test", "--no-fail-fast"]);
-    match &arguments.package {
-        Some(package) => command.args(["--package", package]),
-        None => command.arg("--workspace"),
-    };
-    command.args(["--", "--include-ignored"]).args(&arguments.rest);
+    let mut command = run::cargo(&["test", "--tests", "--no-fail-fast"]);
+    command.args(&packages).args(["--", "--include-ignored"]).args(&arguments.rest);
     command
         .envs(environment)
         .envs(arguments.environment.iter().map(|(name, value)| (name, value)))
@@ -101,22 +93,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(process) = Process::of(child.id()) {
         rig.programs()?.adopt("tests", process)?;
     }
-    let mut tally = Tally::default();
-    if let Some(output) = child.stdout.take() {
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        // Bytes, for a test may print what is no text.
-        while output.read_until(b'\n', &mut line).context("failed to read the tests' output")? > 0 {
-            let text = String::from_utf8_lossy(&line);
-            print!("{text}");
-            tally.add(text.trim_end());
-            line.clear();
-        }
-    }
+    let tally = match child.stdout.take() {
+        Some(output) => follow(output, child.id())?,
+        None => Tally::default(),
+    };
     let status = child.wait()?;
     drop(rig);
     for failure in &tally.failures {
         println!("\nfailed: {}\n    {}", failure.test, failure.message.join("\n    "));
+    }
+    println!("\nlongest:");
+    for (time, test) in &tally.longest {
+        println!("{:>7.1} s  {test}", time.as_secs_f64());
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if !status.success() || tally.failed > 0 {
@@ -125,82 +113,58 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-impl Tally {
-    /// Takes in one line of a test program.
-    fn add(&mut self, line: &str) {
-        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
-            self.failures.push(Failure { test: test.to_owned(), message: Vec::new() });
-            self.in_message = false;
-        } else if let Some(failure) = self.failures.last_mut() {
-            let panic = line.starts_with("thread '") && line.contains("panicked at");
-            // With RUST_BACKTRACE an error prints its own before the panic's.
-            let over = line.trim().eq_ignore_ascii_case("stack backtrace:") || line.starts_with("test result: ");
-            self.in_message = (self.in_message || panic) && !over;
-            if self.in_message && failure.message.len() < MESSAGE_LINES {
-                failure.message.push(line.to_owned());
+/// Lines that are read ahead.
+const LINES: usize = 1_024;
+
+/// Counts what is printed; a program that falls silent is ended, and the next ones run.
+fn follow(output: impl Read + Send + 'static, cargo: u32) -> Result<Tally> {
+    let (lines, printed) = mpsc::sync_channel(LINES);
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        // Bytes, for a test may print what is no text.
+        loop {
+            let mut line = Vec::new();
+            let read = output.read_until(b'\n', &mut line);
+            let over = !matches!(read, Ok(1..));
+            if lines.send(read.map(|_| line)).is_err() || over {
+                return;
             }
         }
-        self.count(line);
-    }
-
-    /// Counts a program's last line: `test result: ok. 12 passed; 0 failed; …`.
-    fn count(&mut self, line: &str) {
-        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
-            return;
-        };
-        for count in counts.split("; ") {
-            match count.split_once(' ').map(|(number, word)| (number.parse::<usize>(), word)) {
-                Some((Ok(number), "passed")) => self.passed += number,
-                Some((Ok(number), "failed")) => self.failed += number,
-                _ => {}
+    });
+    let mut tally = Tally::default();
+    let mut ended = Instant::now();
+    loop {
+        match printed.recv_timeout(SILENCE) {
+            Ok(line) => {
+                let line = line.context("failed to read the tests' output")?;
+                if line.is_empty() {
+                    return Ok(tally);
+                }
+                let text = String::from_utf8_lossy(&line);
+                print!("{text}");
+                tally.add(text.trim_end());
+                if tally.took(text.trim_end(), ended.elapsed()) {
+                    ended = Instant::now();
+                }
             }
+            Err(RecvTimeoutError::Timeout) => {
+                tally.hung(SILENCE);
+                for program in children(cargo) {
+                    program.kill_alone()?;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(tally),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_are_added_up() {
-        let mut tally = Tally::default();
-        for line in [
-            "running 3 tests",
-            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
-            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
-            "test tests::results_are_added_up ... ok",
-        ] {
-            tally.add(line);
-        }
-        assert_eq!((tally.passed, tally.failed, tally.failures.len()), (15, 2, 0));
-    }
-
-    #[test]
-    fn the_end_repeats_what_failed_without_its_backtrace() {
-        let mut tally = Tally::default();
-        for line in [
-            "---- replicas::a_test stdout ----",
-            "3 right",
-            "",
-            "thread 'replicas::a_test' (12) panicked at tests/it/replicas.rs:24:27:",
-            "called `Result::unwrap()` on an `Err` value: 2 failed",
-            "",
-            "Stack backtrace:",
-            "   0: anyhow::error",
-            "stack backtrace:",
-            "   0: core::panicking",
-            "--- cluster-1",
-            "failures:",
-            "    replicas::a_test",
-            "test result: FAILED. 3 passed; 1 failed; 0 ignored",
-        ] {
-            tally.add(line);
-        }
-        assert_eq!(tally.failed, 1);
-        assert_eq!(tally.failures.len(), 1);
-        assert_eq!(tally.failures[0].test, "replicas::a_test");
-        assert_eq!(tally.failures[0].message.len(), 3, "{:?}", tally.failures);
-        assert!(tally.failures[0].message[1].ends_with("2 failed"));
-    }
+/// The programs that a process has started and that still run (`proc_pid_task_children(5)`).
+fn children(pid: u32) -> Vec<Process> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>())
+        .filter_map(Process::of)
+        .collect()
 }
