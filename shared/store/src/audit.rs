@@ -13,13 +13,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use roadstead_contracts::audit::{AuditRecord, BATCH_MAX};
 use roadstead_runtime::Tasks;
-use sqlx::Transaction;
 
 pub use trail::{Deed, Trail};
 
 use crate::error::{Error, Result};
 use crate::open::Opened;
 use crate::relay::{PostDatabase, Posted, Relay, Statements, post, post_alone, statements};
+use crate::transaction::WriteTransaction;
 
 impl Posted for AuditRecord {
     const SQL: &'static Statements = statements!("audit_outbox", "record");
@@ -38,7 +38,7 @@ impl Posted for AuditRecord {
 pub type AuditRelay = Relay<AuditRecord>;
 
 /// Puts a record into the transaction.
-pub async fn write<DB: PostDatabase>(tx: &mut Transaction<'static, DB>, record: &AuditRecord) -> Result<()> {
+pub async fn write<DB: PostDatabase>(tx: &mut WriteTransaction<DB>, record: &AuditRecord) -> Result<()> {
     check(record)?;
     post(tx, record).await
 }

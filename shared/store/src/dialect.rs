@@ -20,20 +20,17 @@
 //! let store: Arc<dyn UserStore> = store::share!(opened => dyn UserStore);
 //! ```
 //! Each body is an `async fn … -> Result<…>`. In it `self` is the pool, `self.begin_write()` begins a transaction (`&mut *tx` is its
-//! executor), and `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
+//! executor), `let _turn = self.turn().await?;` goes before one statement that writes without a transaction, and `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::open;
+use crate::transaction::{Turn, WriteTransaction};
 
 /// Longest that one method of a store takes on PostgreSQL. A connection is waited for 3 s and the server ends a statement after
 /// 8; whoever takes much longer is on a connection that leads nowhere, and would be for ever.
@@ -66,7 +63,10 @@ pub trait Dialect: Send + Sync + Sized {
 
     /// Begins a transaction that will write. On SQLite the write lock is taken at once (a read that turns into a write
     /// may fail without waiting). Safe to cancel: a dropped call never leaves a transaction open on a pooled connection.
-    fn begin_write(&self) -> impl Future<Output = Result<Transaction<'static, Self::Database>>> + Send;
+    fn begin_write(&self) -> impl Future<Output = Result<WriteTransaction<Self::Database>>> + Send;
+
+    /// Waits for the turn to write, for a statement that is a transaction by itself: hold it around the statement.
+    fn turn(&self) -> impl Future<Output = Result<Turn>> + Send;
 
     /// Does the work of one method, which ends after [`METHOD_MAX`] where it is a server's to answer. [`crate::for_pools!`] puts it
     /// around each body.
@@ -96,8 +96,12 @@ impl Dialect for PgPool {
         postgres
     }
 
-    async fn begin_write(&self) -> Result<Transaction<'static, Postgres>> {
-        begin(self.clone(), "BEGIN", METHOD_MAX).await
+    async fn begin_write(&self) -> Result<WriteTransaction<Postgres>> {
+        WriteTransaction::begin(self.clone(), "BEGIN", Turn::nobodys(), METHOD_MAX).await
+    }
+
+    async fn turn(&self) -> Result<Turn> {
+        Ok(Turn::nobodys())
     }
 
     async fn bounded<R: Late>(work: impl Future<Output = R> + Send) -> R {
@@ -125,10 +129,13 @@ impl Dialect for SqlitePool {
         sqlite
     }
 
-    async fn begin_write(&self) -> Result<Transaction<'static, Sqlite>> {
-        let turn = turns_of(self);
-        let _turn = turn.lock().await;
-        begin(self.clone(), "BEGIN IMMEDIATE", Duration::MAX).await
+    async fn begin_write(&self) -> Result<WriteTransaction<Sqlite>> {
+        // As long as SQLite waits for others, which ends by itself.
+        WriteTransaction::begin(self.clone(), "BEGIN IMMEDIATE", Turn::of(self).await?, Duration::MAX).await
+    }
+
+    async fn turn(&self) -> Result<Turn> {
+        Turn::of(self).await
     }
 
     async fn bounded<R: Late>(work: impl Future<Output = R> + Send) -> R {
@@ -145,45 +152,6 @@ impl Dialect for SqlitePool {
 
     async fn take_turn(_connection: &mut SqliteConnection, _number: i64) -> Result<()> {
         Ok(())
-    }
-}
-
-/// Who may ask a file for its write lock next. SQLite's own waiting is a sleep and another try, which a busy neighbour wins
-/// every time: with one that waits and the others in line behind it, everybody gets there in order.
-type Turn = Arc<tokio::sync::Mutex<()>>;
-
-fn turns_of(pool: &SqlitePool) -> Turn {
-    /// One for each file that this process has opened.
-    static TURNS: LazyLock<Mutex<HashMap<PathBuf, Turn>>> = LazyLock::new(Mutex::default);
-    let options = pool.connect_options();
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(turn) = turns.get(options.get_filename()) {
-        return Arc::clone(turn);
-    }
-    Arc::clone(turns.entry(options.get_filename().to_owned()).or_default())
-}
-
-/// Begins in a task of its own: sqlx 0.9 gives a connection whose `begin` was cancelled back to the pool with the
-/// transaction open (transact-rs/sqlx#4385). The task finishes, and the transaction that nobody takes is rolled back; what the
-/// `longest` ends is looked at as it comes back.
-async fn begin<DB: sqlx::Database>(
-    pool: sqlx::Pool<DB>,
-    statement: &'static str,
-    longest: Duration,
-) -> Result<Transaction<'static, DB>> {
-    let work = async move {
-        let mut begin = std::pin::pin!(pool.begin_with(statement));
-        timeout(longest, &mut begin).await.unwrap_or_else(|_| {
-            // Said before the connection comes back.
-            open::doubt();
-            Err(sqlx::Error::PoolTimedOut)
-        })
-    };
-    #[expect(clippy::disallowed_methods, reason = "ends by itself, after the longest at the latest")]
-    let begun = tokio::spawn(work);
-    match begun.await {
-        Ok(transaction) => Ok(transaction?),
-        Err(_) => Err(sqlx::Error::WorkerCrashed.into()),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod paging;
 pub mod receipts;
 pub mod relay;
 pub mod seal;
+mod transaction;
 
 pub use async_trait::async_trait;
 pub use audit::AuditRelay;
@@ -34,3 +35,4 @@ pub use receipts::Receipts;
 /// The pools that [`for_pools!`] stamps for, and the rest of the driver for the stores.
 pub use sqlx;
 pub use sqlx::{PgPool, SqlitePool};
+pub use transaction::{Turn, WriteTransaction};

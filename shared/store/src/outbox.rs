@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use roadstead_contracts::event::Event;
 use roadstead_runtime::Tasks;
-use sqlx::Transaction;
 
 use crate::error::Result;
 use crate::relay::{PostDatabase, Posted, Relay, Statements, post, statements};
+use crate::transaction::WriteTransaction;
 
 impl Posted for Event {
     const SQL: &'static Statements = statements!("outbox", "event");
@@ -31,7 +31,7 @@ impl Posted for Event {
 pub type OutboxRelay = Relay<Event>;
 
 /// Puts an event into the transaction.
-pub async fn push<DB: PostDatabase>(tx: &mut Transaction<'static, DB>, event: &Event) -> Result<()> {
+pub async fn push<DB: PostDatabase>(tx: &mut WriteTransaction<DB>, event: &Event) -> Result<()> {
     post(tx, event).await
 }
 

@@ -8,9 +8,10 @@ use roadstead_contracts::ids::{MessageId, TypedId as _};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::types::{Json, Uuid};
-use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{PgConnection, Postgres, Sqlite, SqliteConnection};
 
 use crate::error::{Error, Result};
+use crate::transaction::WriteTransaction;
 
 const KEEP: &str = "INSERT INTO handled (message_id, reply, at) VALUES ($1, $2, $3)";
 const FIND: &str = "SELECT reply FROM handled WHERE message_id = $1";
@@ -47,7 +48,7 @@ impl ReceiptDatabase for Sqlite {
 
 /// Keeps the answer to a message in the transaction of its change. What no message asked for has no receipt.
 pub async fn keep<DB: ReceiptDatabase>(
-    tx: &mut Transaction<'static, DB>,
+    tx: &mut WriteTransaction<DB>,
     message: Option<MessageId>,
     reply: &(impl Serialize + Sync),
     at: DateTime<Utc>,

@@ -15,12 +15,13 @@ use roadstead_runtime::{OnFailure, SharedClock, Tasks, kill};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Notify;
 
 use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::open::Opened;
+use crate::transaction::WriteTransaction;
 
 /// A relay that died leaves its batch to others after this long: longer than the other side may take (10 s). A file has no
 /// others: there the next start takes it up at once.
@@ -126,7 +127,7 @@ impl PostDatabase for Sqlite {
 }
 
 /// Puts a row into the transaction.
-pub(crate) async fn post<DB: PostDatabase, T: Posted>(tx: &mut Transaction<'static, DB>, row: &T) -> Result<()> {
+pub(crate) async fn post<DB: PostDatabase, T: Posted>(tx: &mut WriteTransaction<DB>, row: &T) -> Result<()> {
     DB::insert(&mut **tx, Json(row.clone()), row.at()).await
 }
 

@@ -212,6 +212,7 @@ crate::for_pools! {
         }
 
         async fn forget_checks(&self, newest: KeyVersion) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query("DELETE FROM seal_checks WHERE version < $1").bind(i64::from(newest.0)).execute(self).await?;
             Ok(())
         }

@@ -3,15 +3,14 @@
 use roadstead_contracts::event::Fact;
 use roadstead_store::receipts::{ReceiptDatabase, keep};
 use roadstead_store::relay::PostDatabase;
-use roadstead_store::sqlx::Transaction;
-use roadstead_store::{Result, outbox};
+use roadstead_store::{Result, WriteTransaction, outbox};
 use serde::Serialize;
 
 use super::Change;
 
 /// Keeps the answer with the change, and puts its events into the outbox.
 pub(super) async fn finish<DB: ReceiptDatabase + PostDatabase>(
-    tx: &mut Transaction<'static, DB>,
+    tx: &mut WriteTransaction<DB>,
     change: &Change,
     reply: &(impl Serialize + Sync),
     facts: Vec<Fact>,

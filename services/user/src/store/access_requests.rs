@@ -274,6 +274,7 @@ roadstead_store::for_pools! {
         }
 
         async fn notice_told(&self, id: Uuid) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query(TOLD).bind(id).execute(self).await?;
             Ok(())
         }

@@ -187,6 +187,7 @@ roadstead_store::for_pools! {
         }
 
         async fn insert_checkpoint(&self, checkpoint: &AuditCheckpoint) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query(
                 "INSERT INTO audit_checkpoints (seq, hash, at, signed) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING",
             )

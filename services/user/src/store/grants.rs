@@ -68,6 +68,7 @@ roadstead_store::for_pools! {
         }
 
         async fn forget_cluster(&self, cluster: ClusterId) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query("DELETE FROM user_clusters WHERE cluster_id = $1").bind(cluster.uuid()).execute(self).await?;
             Ok(())
         }

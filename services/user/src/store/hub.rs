@@ -1,6 +1,6 @@
 //! Which key file this database belongs to.
 
-use roadstead_store::{Result, async_trait};
+use roadstead_store::{Dialect as _, Result, async_trait};
 
 /// The hub's own row.
 #[async_trait]
@@ -12,6 +12,7 @@ pub trait HubStore: Send + Sync {
 roadstead_store::for_pools! {
     impl HubStore for [PgPool, SqlitePool] {
         async fn pin_root(&self, root: &str) -> Result<String> {
+            let _turn = self.turn().await?;
             sqlx::query("INSERT INTO hub (id, root) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
                 .bind(root)
                 .execute(self).await?;

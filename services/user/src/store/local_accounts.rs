@@ -62,6 +62,7 @@ roadstead_store::for_pools! {
         }
 
         async fn take_reset(&self, id: Uuid, digest: &str, now: DateTime<Utc>) -> Result<Option<TakenReset>> {
+            let _turn = self.turn().await?;
             let taken: Option<(Uuid, bool)> = sqlx::query_as(
                 "UPDATE password_resets SET used_at = $3 \
                  WHERE id = $1 AND digest = $2 AND used_at IS NULL AND expires_at > $3 \
@@ -88,6 +89,7 @@ roadstead_store::for_pools! {
         }
 
         async fn begin_authenticator(&self, user: UserId, sealed_secret: &str, now: DateTime<Utc>) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query(
                 "INSERT INTO authenticators (user_id, sealed_secret, created_at) VALUES ($1, $2, $3) \
                  ON CONFLICT (user_id) DO UPDATE SET sealed_secret = $2, created_at = $3, last_step = 0 \
@@ -128,6 +130,7 @@ roadstead_store::for_pools! {
         }
 
         async fn spend_step(&self, user: UserId, step: i64) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query("UPDATE authenticators SET last_step = $2 WHERE user_id = $1 AND last_step < $2")
                 .bind(user.uuid()).bind(step)
                 .execute(self).await?;
@@ -135,6 +138,7 @@ roadstead_store::for_pools! {
         }
 
         async fn spend_recovery_code(&self, user: UserId, digest: &str, now: DateTime<Utc>) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query(
                 "UPDATE recovery_codes SET used_at = $3 WHERE user_id = $1 AND digest = $2 AND used_at IS NULL",
             )

@@ -164,6 +164,7 @@ roadstead_store::for_pools! {
         }
 
         async fn take_ceremony(&self, challenge: &str, now: DateTime<Utc>) -> Result<Option<Ceremony>> {
+            let _turn = self.turn().await?;
             // One statement takes it: two answers to one challenge cannot both have it.
             let row: Option<CeremonyRow> = sqlx::query_as(
                 "DELETE FROM passkey_ceremonies WHERE challenge = $1 \
@@ -231,6 +232,7 @@ roadstead_store::for_pools! {
             backed_up: bool,
             now: DateTime<Utc>,
         ) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query(USE)
                 .bind(id.uuid()).bind(i64::from(sign_count)).bind(backed_up).bind(now)
                 .execute(self).await?;
@@ -238,6 +240,7 @@ roadstead_store::for_pools! {
         }
 
         async fn rename_passkey(&self, user: UserId, id: PasskeyId, name: &str) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query("UPDATE passkeys SET name = $3 WHERE user_id = $1 AND id = $2")
                 .bind(user.uuid()).bind(id.uuid()).bind(name)
                 .execute(self).await?;

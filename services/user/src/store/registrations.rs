@@ -136,6 +136,7 @@ roadstead_store::for_pools! {
         }
 
         async fn reject_registration(&self, id: UserId, now: DateTime<Utc>) -> Result<bool> {
+            let _turn = self.turn().await?;
             let done = sqlx::query(SETTLE).bind(id.uuid()).bind(now).bind(RegistrationState::Rejected.as_str())
                 .execute(self).await?;
             Ok(done.rows_affected() > 0)

@@ -224,6 +224,7 @@ roadstead_store::for_pools! {
         }
 
         async fn mark_pair_used(&self, pair: TokenPairId, now: DateTime<Utc>) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query("UPDATE token_pairs SET access_used_at = $2 WHERE id = $1 AND access_used_at IS NULL")
                 .bind(pair.uuid()).bind(now)
                 .execute(self).await?;
@@ -351,6 +352,7 @@ roadstead_store::for_pools! {
         }
 
         async fn prune_sessions(&self, before: DateTime<Utc>) -> Result<u64> {
+            let _turn = self.turn().await?;
             let gone = sqlx::query("DELETE FROM sessions WHERE expires_at < $1 OR revoked_at < $1")
                 .bind(before)
                 .execute(self).await?;

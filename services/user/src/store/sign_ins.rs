@@ -146,6 +146,7 @@ roadstead_store::for_pools! {
         }
 
         async fn take_provider_login(&self, state: &str, now: DateTime<Utc>) -> Result<Option<ProviderLogin>> {
+            let _turn = self.turn().await?;
             // One statement takes it: two callbacks with one state cannot both have it.
             let row: Option<LoginRow> = sqlx::query_as(
                 "DELETE FROM provider_logins WHERE state = $1 \
@@ -166,6 +167,7 @@ roadstead_store::for_pools! {
         }
 
         async fn account_of_subject(&self, issuer: &str, subject: &str, now: DateTime<Utc>) -> Result<Option<User>> {
+            let _turn = self.turn().await?;
             let row: Option<UserRow> =
                 sqlx::query_as(BY_SUBJECT).bind(issuer).bind(subject).fetch_optional(self).await?;
             if row.is_some() {
@@ -216,6 +218,7 @@ roadstead_store::for_pools! {
         }
 
         async fn link_subject(&self, user: UserId, sign_in: &SignIn, now: DateTime<Utc>) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query(INSERT_IDENTITY)
                 .bind(&sign_in.issuer).bind(&sign_in.subject).bind(user.uuid()).bind(now)
                 .execute(self).await?;
@@ -288,6 +291,7 @@ roadstead_store::for_pools! {
         }
 
         async fn take_login_code(&self, digest: &str, now: DateTime<Utc>) -> Result<Option<LoginCode>> {
+            let _turn = self.turn().await?;
             let row: Option<CodeRow> = sqlx::query_as(
                 "DELETE FROM login_codes WHERE digest = $1 RETURNING digest, challenge, user_id, sign_in, expires_at",
             )

@@ -218,6 +218,7 @@ roadstead_store::for_pools! {
         }
 
         async fn rehash_password(&self, id: UserId, old_hash: &str, new_hash: &str) -> Result<()> {
+            let _turn = self.turn().await?;
             sqlx::query("UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
                 .bind(id.uuid()).bind(old_hash).bind(new_hash)
                 .execute(self).await?;

@@ -96,6 +96,14 @@ async fn f07_a_locked_file_is_waited_for_and_then_said() {
     assert_eq!(roadstead_contracts::Error::from(refused).code, Code::StorageUnavailable);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     held.rollback().await.unwrap();
+    // By another process, which knows nothing of this one's turns.
+    let mut stranger = one.acquire().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *stranger).await.unwrap();
+    let began = Instant::now();
+    let refused = other.begin_write().await.unwrap_err();
+    assert_eq!(roadstead_contracts::Error::from(refused).code, Code::StorageUnavailable);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    sqlx::raw_sql("ROLLBACK").execute(&mut *stranger).await.unwrap();
     other.begin_write().await.unwrap().commit().await.unwrap();
 }
 
