@@ -32,7 +32,7 @@ work=$cache/.new-$key # under the lock nobody else uses it
 rm -rf "$work"
 mkdir "$work"
 # As tests/kube/build.sh has them, or nothing of its packages would be taken over.
-export CGO_ENABLED=0 GOWORK=off GOFLAGS=-mod=readonly
+export CGO_ENABLED=0 GOWORK=off GOFLAGS="-mod=readonly -gcflags=all=-dwarf=false"
 for program in helm.sh/helm/v4/cmd/helm ./client; do
     nice -n 10 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$work/" "$program" >&2
 done

@@ -1,53 +1,44 @@
 //! One address before several replicas, as an ingress is: each new connection goes to the next replica that takes it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+
+use crate::listening::Listening;
 
 /// A running balancer; ends when dropped.
 #[derive(Debug)]
 pub struct Balancer {
-    address: SocketAddr,
-    // Aborted when dropped.
-    _task: JoinSet<()>,
+    listening: Listening,
 }
 
 impl Balancer {
     /// Listens on a free port before these.
     pub async fn start(backends: Vec<SocketAddr>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to bind the balancer")?;
-        let address = listener.local_addr()?;
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, backends.into()));
-        Ok(Self { address, _task: task })
+        let (backends, mut next): (Arc<[SocketAddr]>, usize) = (backends.into(), 0);
+        let listening = Listening::start(move |outside| {
+            let first = next;
+            next = next.wrapping_add(1);
+            carry(outside, Arc::clone(&backends), first)
+        });
+        Ok(Self { listening: listening.await.context("the balancer")? })
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listening.address())
     }
 }
 
-async fn serve(listener: TcpListener, backends: Arc<[SocketAddr]>) {
-    let next = AtomicUsize::new(0);
-    let mut connections = JoinSet::new();
-    while let Ok((mut outside, _)) = listener.accept().await {
-        let backends = Arc::clone(&backends);
-        let first = next.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(async move {
-            for turn in 0..backends.len() {
-                let backend = backends[(first + turn) % backends.len()];
-                if let Ok(mut inside) = TcpStream::connect(backend).await {
-                    let _ = copy_bidirectional(&mut outside, &mut inside).await;
-                    return;
-                }
-            }
-        });
-        while connections.try_join_next().is_some() {}
+async fn carry(mut outside: TcpStream, backends: Arc<[SocketAddr]>, first: usize) {
+    for turn in 0..backends.len() {
+        let backend = backends[(first % backends.len() + turn) % backends.len()];
+        if let Ok(mut inside) = TcpStream::connect(backend).await {
+            let _ = copy_bidirectional(&mut outside, &mut inside).await;
+            return;
+        }
     }
 }

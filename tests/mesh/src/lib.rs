@@ -12,6 +12,7 @@ mod cluster;
 mod compose;
 mod kubectl;
 mod layout;
+mod listening;
 mod mesh;
 mod program;
 mod python;

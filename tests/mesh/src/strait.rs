@@ -1,14 +1,15 @@
 //! The way to one server: open, long, one on which nothing arrives and nothing breaks, or one to a server that is another now.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+
+use crate::listening::Listening;
 
 /// Bytes that are carried at once.
 const CHUNK: usize = 16 * 1024;
@@ -27,28 +28,27 @@ pub enum Passage {
 /// A way; ends when dropped.
 #[derive(Debug)]
 pub struct Strait {
-    address: SocketAddr,
+    listening: Listening,
     passage: watch::Sender<Passage>,
     lost: watch::Sender<u32>,
-    // Aborted when dropped.
-    _task: JoinSet<()>,
 }
 
 impl Strait {
     /// An open way to a port of this machine.
     pub async fn start(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to bind the strait")?;
-        let address = listener.local_addr()?;
         let (passage, now) = watch::channel(Passage::Open);
         let (lost, losing) = watch::channel(0);
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, port, now, losing));
-        Ok(Self { address, passage, lost, _task: task })
+        let listening = Listening::start(move |outside| {
+            let mut losing = losing.clone();
+            losing.mark_unchanged();
+            carry(outside, port, now.clone(), losing)
+        });
+        Ok(Self { listening: listening.await.context("the strait")?, passage, lost })
     }
 
     /// Where it begins.
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.listening.address().port()
     }
 
     /// Opens or shuts it, for the connections that there are as well.
@@ -63,27 +63,19 @@ impl Strait {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, now: watch::Receiver<Passage>, losing: watch::Receiver<u32>) {
-    let mut connections = JoinSet::new();
-    while let Ok((outside, _)) = listener.accept().await {
-        let (now, mut losing) = (now.clone(), losing.clone());
-        losing.mark_unchanged();
-        connections.spawn(async move {
-            let Ok(inside) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
-            for socket in [&outside, &inside] {
-                let _ = socket.set_nodelay(true);
-            }
-            let (from_outside, to_outside) = outside.into_split();
-            let (from_inside, to_inside) = inside.into_split();
-            let (mut there, mut back) = ((from_outside, to_inside), (from_inside, to_outside));
-            tokio::select! {
-                // The sockets stay as they are.
-                _ = losing.changed() => std::future::pending().await,
-                () = pump(&mut there, now.clone()) => {}
-                () = pump(&mut back, now) => {}
-            }
-        });
-        while connections.try_join_next().is_some() {}
+async fn carry(outside: TcpStream, port: u16, now: watch::Receiver<Passage>, mut losing: watch::Receiver<u32>) {
+    let Ok(inside) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+    for socket in [&outside, &inside] {
+        let _ = socket.set_nodelay(true);
+    }
+    let (from_outside, to_outside) = outside.into_split();
+    let (from_inside, to_inside) = inside.into_split();
+    let (mut there, mut back) = ((from_outside, to_inside), (from_inside, to_outside));
+    tokio::select! {
+        // The sockets stay as they are.
+        _ = losing.changed() => std::future::pending().await,
+        () = pump(&mut there, now.clone()) => {}
+        () = pump(&mut back, now) => {}
     }
 }
 

@@ -1,15 +1,16 @@
 //! The wire between an agent and the hub, cut where a test wants: behind a number of WebSocket frames in one direction, or in
 //! the middle of one.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+
+use crate::listening::Listening;
 
 /// Bytes read at once: frames are found in whatever comes.
 const CHUNK: usize = 16 * 1024;
@@ -64,26 +65,29 @@ struct State {
 /// A wire; ends when dropped.
 #[derive(Debug)]
 pub struct Wire {
-    address: SocketAddr,
+    listening: Listening,
     state: Arc<Mutex<State>>,
-    // Aborted when dropped.
-    _task: JoinSet<()>,
 }
 
 impl Wire {
     /// A wire to this address.
     pub async fn start(backend: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to bind the wire")?;
-        let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::default());
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, backend, Arc::clone(&state)));
-        Ok(Self { address, state, _task: task })
+        let state: Arc<Mutex<State>> = Arc::default();
+        let shared = Arc::clone(&state);
+        let listening = Listening::start(move |outside| {
+            let state = Arc::clone(&shared);
+            async move {
+                if let Ok(inside) = TcpStream::connect(backend).await {
+                    carry(outside, inside, &state).await;
+                }
+            }
+        });
+        Ok(Self { listening: listening.await.context("the wire")?, state })
     }
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listening.address())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,19 +112,6 @@ impl Wire {
     /// How often it was cut.
     pub fn cuts(&self) -> usize {
         self.state().cuts
-    }
-}
-
-async fn serve(listener: TcpListener, backend: SocketAddr, state: Arc<Mutex<State>>) {
-    let mut connections = JoinSet::new();
-    while let Ok((outside, _)) = listener.accept().await {
-        let state = Arc::clone(&state);
-        connections.spawn(async move {
-            if let Ok(inside) = TcpStream::connect(backend).await {
-                carry(outside, inside, &state).await;
-            }
-        });
-        while connections.try_join_next().is_some() {}
     }
 }
 
