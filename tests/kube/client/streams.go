@@ -66,19 +66,20 @@ func execute(how protocol) func(context.Context, *client) error {
 	return func(ctx context.Context, c *client) error {
 		request := c.typed.CoreV1().RESTClient().Post().Resource("pods").Namespace(c.namespace).Name(podName).SubResource("exec")
 		request.VersionedParams(&corev1.PodExecOptions{
-			// It ends by itself: simulated pods do not hear the end of standard input.
-			Command: []string{"head", "-c", fmt.Sprint(c.bytes)}, Stdin: true, Stdout: true, Stderr: true,
+			// It ends by itself, as simulated pods do not hear the end of standard input, and not before a line says that all
+			// has come back: what a simulated node has not sent by then is lost, also without a hub.
+			Command: []string{"sh", "-c", fmt.Sprintf("head -c %d && read -r _", c.bytes)}, Stdin: true, Stdout: true, Stderr: true,
 		}, scheme.ParameterCodec)
 		executor, err := c.executor(how, request.URL())
 		if err != nil {
 			return err
 		}
 		sent, received := sha256.New(), sha256.New()
-		count := &counter{Writer: received}
+		count := &counter{Writer: received, until: c.bytes, full: make(chan struct{})}
 		source := io.LimitReader(rand.New(rand.NewSource(int64(how))), c.bytes)
 		var complaints bytes.Buffer
 		err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{
-			Stdin: io.TeeReader(source, sent), Stdout: count, Stderr: &complaints,
+			Stdin: io.MultiReader(io.TeeReader(source, sent), &afterwards{ctx: ctx, full: count.full}), Stdout: count, Stderr: &complaints,
 		})
 		if err != nil {
 			return fmt.Errorf("%w after %d bytes: %s", err, count.bytes, complaints.String())
@@ -102,14 +103,40 @@ func (c *client) executor(how protocol, address *url.URL) (remotecommand.Executo
 	return remotecommand.NewFallbackExecutor(socket, stream, httpstream.IsUpgradeFailure)
 }
 
+// counter says when so many bytes have come.
 type counter struct {
 	io.Writer
-	bytes int64
+	bytes, until int64
+	full         chan struct{}
 }
 
 func (c *counter) Write(some []byte) (int, error) {
+	before := c.bytes
 	c.bytes += int64(len(some))
+	if before < c.until && c.bytes >= c.until {
+		close(c.full)
+	}
 	return c.Writer.Write(some)
+}
+
+// afterwards is a line that is there once everything has come back.
+type afterwards struct {
+	ctx  context.Context
+	full chan struct{}
+	said bool
+}
+
+func (a *afterwards) Read(into []byte) (int, error) {
+	if a.said {
+		return 0, io.EOF
+	}
+	select {
+	case <-a.full:
+		a.said = true
+		return copy(into, "\n"), nil
+	case <-a.ctx.Done():
+		return 0, a.ctx.Err()
+	}
 }
 
 // forward echoes through many connections at once.

@@ -137,11 +137,15 @@ async fn logs(client: &Client, pods: &Api<Pod>) -> Result<()> {
 }
 
 async fn exec(pods: &Api<Pod>) -> Result<()> {
-    let size = BYTES.to_string();
+    // Not over before a line says that all has come back: what a simulated node has not sent by then is lost, also without a
+    // hub.
+    let command = format!("head -c {BYTES} && read -r _");
     let params = AttachParams::default().stdin(true).stdout(true).stderr(false);
-    let mut process = pods.exec(POD, ["head", "-c", &size], &params).await?;
+    let mut process = pods.exec(POD, ["sh", "-c", &command], &params).await?;
     let (mut stdin, mut stdout) = (process.stdin().context("no stdin")?, process.stdout().context("no stdout")?);
     echo(&mut stdout, &mut stdin).await?;
+    stdin.write_all(b"\n").await?;
+    stdin.flush().await?;
     let status = process.take_status().context("no status")?.await.context("it ended without a status")?;
     ensure!(status.status.as_deref() == Some("Success"), "{status:?}");
     Ok(())
