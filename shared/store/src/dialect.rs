@@ -20,7 +20,8 @@
 //! let store: Arc<dyn UserStore> = store::share!(opened => dyn UserStore);
 //! ```
 //! Each body is an `async fn … -> Result<…>`. In it `self` is the pool, `self.begin_write()` begins a transaction (`&mut *tx` is its
-//! executor), `let _turn = self.turn().await?;` goes before one statement that writes without a transaction, and `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
+//! executor), `let _turn = self.turn().await?;` goes before one statement that writes without a transaction, and
+//! `Self::pick(POSTGRES_SQL, SQLITE_SQL)` chooses between two named constants.
 
 use std::future::Future;
 use std::time::Duration;
