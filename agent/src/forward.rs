@@ -25,6 +25,7 @@ use kube::Config;
 use kube::client::ConfigExt as _;
 use roadstead_contracts::Error;
 use roadstead_contracts::agent::RequestKind;
+use roadstead_policy::kubernetes;
 use roadstead_runtime::sockets;
 use roadstead_tunnel::Stream;
 use roadstead_tunnel::exchange::Joined;
@@ -117,7 +118,8 @@ impl Forwarder {
         layered(config, reads)
     }
 
-    /// Sends, when its turn has come; the API server must begin to answer within the limit.
+    /// Sends, when its turn has come; the API server must begin to answer within the limit, unless it is asked for what may be
+    /// silent for as long as it is.
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<AnswerBody>, Unsent> {
         let Reach { pace, limit, .. } = &self.reach;
         if let Some(pace) = pace
@@ -126,6 +128,7 @@ impl Forwarder {
             return Err(Unsent::Busy);
         }
         let upgrade = request.headers().contains_key(UPGRADE);
+        let patient = upgrade || may_be_silent(request.method(), request.uri());
         let reads = matches!(*request.method(), Method::GET | Method::HEAD) && request.body().is_end_stream();
         let answer = async {
             if reads && !upgrade {
@@ -135,11 +138,24 @@ impl Forwarder {
             let answer = self.sender.clone().oneshot(request).await?;
             Ok::<_, BoxError>(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
         };
-        match limit.filter(|_| !upgrade) {
+        match limit.filter(|_| !patient) {
             Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| Unsent::Late)?,
             None => answer.await,
         }
         .map_err(Unsent::Failed)
+    }
+}
+
+/// Whether somebody behind the API server answers, whenever there is something to say: a log that is followed has no head before
+/// its first line, and what is behind a proxy has a pace of its own.
+fn may_be_silent(method: &Method, uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    let Ok(Some(parts)) = kubernetes::parts(method.as_str(), uri.path(), Some(query)) else { return false };
+    let follows = || kubernetes::pairs(query).find_map(|(key, value)| (key == "follow").then_some(value));
+    match parts.subresource.as_deref() {
+        Some("proxy") => true,
+        Some("log") => parts.kind() == "pods" && follows().is_some_and(|value| kubernetes::is_yes(&value)),
+        _ => parts.verb == "proxy",
     }
 }
 
@@ -212,7 +228,7 @@ impl Person {
     fn check<B>(&self, request: &Request<B>) -> Result<(), Error> {
         let Some(only) = &self.only else { return Ok(()) };
         let (path, query) = (request.uri().path(), request.uri().query());
-        let read = roadstead_policy::kubernetes::read(request.method().as_str(), path, query)?;
+        let read = kubernetes::read(request.method().as_str(), path, query)?;
         if read == *only {
             return Ok(());
         }
@@ -362,6 +378,9 @@ fn chain(fault: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use roadstead_tunnel::exchange::{Answer, ask};
+    use roadstead_tunnel::{Class, Event, Options, Role, start};
+
     use super::*;
 
     fn person() -> Person {
@@ -422,6 +441,57 @@ mod tests {
         let looks = Person { only: Some(RequestKind::discovery()), ..person() };
         assert!(check(&looks, "GET", "/openapi/v3/apis/apps/v1") && check(&looks, "HEAD", "/version"));
         assert!(!check(&looks, "GET", "/metrics") && !check(&looks, "GET", "/api/v1/namespaces"));
+    }
+
+    #[test]
+    fn regression_a_quiet_log_is_not_cut_by_the_clusters_timeout() {
+        let silent = |path: &str| may_be_silent(&Method::GET, &path.parse().unwrap());
+        for path in [
+            "/api/v1/namespaces/a/pods/b/log?follow=true&tailLines=1",
+            "/api/v1/namespaces/a/pods/b/l%6Fg?f%6Fllow=1",
+            "/api/v1/namespaces/a/services/b/proxy/slow?x=1",
+            "/api/v1/namespaces/a/pods/b/proxy",
+            "/api/v1/nodes/n/proxy/stats/summary",
+            "/api/v1/proxy/nodes/n/metrics",
+        ] {
+            assert!(silent(path), "{path}");
+        }
+        for path in [
+            "/api/v1/namespaces/a/pods/b/log",
+            "/api/v1/namespaces/a/pods/b/log?follow=false",
+            "/api/v1/namespaces/a/pods?follow=true",
+            "/apis/example.org/v1/namespaces/a/pods/b/log?follow=true",
+            "/version?follow=true",
+        ] {
+            assert!(!silent(path), "{path}");
+        }
+    }
+
+    /// An API server that takes requests and says nothing.
+    #[tokio::test]
+    async fn regression_a_quiet_log_outlives_the_clusters_timeout() {
+        roadstead_runtime::install_crypto();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config::new(format!("http://{}", silent.local_addr().unwrap()).parse().unwrap());
+        let reach = Reach { limit: Some(Duration::from_millis(100)), ..Reach::default() };
+        let forwarder = Forwarder::new(&config, &reach).unwrap();
+        let tasks = roadstead_runtime::Tasks::new();
+        let (hub, agent) = roadstead_tunnel::transport::pipe();
+        let (hub, _answers) = start(hub, Role::Hub, Options::default(), &tasks);
+        let (_agent, mut incoming) = start(agent, Role::Agent, Options::default(), &tasks);
+        for (path, waits) in [("/api/v1/pods", false), ("/api/v1/namespaces/a/pods/b/log?follow=true", true)] {
+            let near = hub.open(Bytes::from_static(b"{}"), Class::Interactive).unwrap();
+            let Some(Event::Stream { stream, .. }) = incoming.next().await else { panic!("no stream") };
+            let asked = ask(near, Request::get(path).body(Empty::<Bytes>::new()).unwrap(), &tasks);
+            let both = async { tokio::join!(asked, forward(stream, Ok(person()), &forwarder)).0.unwrap() };
+            match tokio::time::timeout(Duration::from_secs(2), both).await {
+                Ok(Answer::Plain(answer)) => {
+                    assert!(!waits && answer.status() == StatusCode::GATEWAY_TIMEOUT, "{path}");
+                }
+                Ok(Answer::Switched(..)) => panic!("{path} switched"),
+                Err(_) => assert!(waits, "{path}"),
+            }
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{Core, Ended, Error, Result};
 const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) };
 /// A session that lived this long was a good one: the next wait is short again. Longer than an overloaded hub keeps one.
 const STABLE: Duration = Duration::from_secs(10);
-/// Spread on top of a time that the hub named.
+/// Spread on top of a time that the hub named to many at once.
 const SPREAD: Duration = Duration::from_secs(1);
 /// Failed dials after which the hub is asked again where its door is.
 const ASK_AGAIN: u32 = 4;
@@ -162,7 +162,9 @@ impl Agent {
                 }
                 Ok(Ended::Move { after }) => {
                     attempt = 0;
-                    after.min(MOVE_MAX) + self.ids.jitter(SPREAD)
+                    // The hub has spread them, and callers wait meanwhile. One that asks each session for it at once is broken.
+                    let own = if began.elapsed() < STABLE { self.ids.jitter(SPREAD) } else { Duration::ZERO };
+                    after.min(MOVE_MAX) + own
                 }
                 Ok(Ended::Closed(reason)) => {
                     tracing::warn!("session ended: {reason}");

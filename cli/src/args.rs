@@ -219,8 +219,10 @@ pub enum ClustersCommand {
         #[arg(short = 'l', long)]
         selector: Option<String>,
     },
-    /// Add a cluster that the hub reaches by itself, with a kubeconfig or a server and a token
+    /// Add a cluster that the hub reaches by itself, with a kubeconfig or a server and a credential
     Add(Box<kube::AddArgs>),
+    /// Give a cluster that the hub reaches by itself another address or other credentials
+    Connection(Box<kube::ConnectionArgs>),
     /// Show one cluster
     Get {
         /// Id, number or name.

@@ -18,8 +18,29 @@ enum Work {
     Operations(Operations),
     /// A watch through the hub: every event once, in order
     Watch(Watch),
+    /// A long log through the hub whose reader stops in the middle: every byte, and no memory for it
+    Logs(Logs),
+    /// Many bytes through a command in a pod and back, over each protocol: the same bytes
+    Exec(Exec),
     /// The network falls apart between three brokers: what was confirmed comes out
     Partitions(Partitions),
+}
+
+#[derive(Args)]
+struct Logs {
+    /// How long the log is
+    #[arg(long, default_value_t = 1_024)]
+    mebibytes: u64,
+    /// For so many seconds its reader stops
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+}
+
+#[derive(Args)]
+struct Exec {
+    /// Millions of bytes, each way
+    #[arg(long, default_value_t = 100)]
+    megabytes: u64,
 }
 
 #[derive(Args)]
@@ -98,6 +119,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Work::Watch(watch) => {
             let seconds = ("ROADSTEAD_TEST_WATCH_SECONDS", (watch.minutes * 60).to_string());
             return test::run(&test::Arguments::mesh("kubernetes::long_watch", vec![seconds]));
+        }
+        Work::Logs(logs) => {
+            let length = ("ROADSTEAD_TEST_LOG_MEBIBYTES", logs.mebibytes.to_string());
+            let stop = ("ROADSTEAD_TEST_LOG_SECONDS", logs.seconds.to_string());
+            return test::run(&test::Arguments::mesh("kubernetes::logs::long_log", vec![length, stop]));
+        }
+        Work::Exec(exec) => {
+            let bytes = ("ROADSTEAD_TEST_EXEC_BYTES", (exec.megabytes * 1_000_000).to_string());
+            return test::run(&test::Arguments::mesh("clients::long_exec", vec![bytes]));
         }
         Work::Partitions(partitions) => return apart(partitions),
     };

@@ -122,7 +122,7 @@ fn start_hub(rig: &Rig, kubeconfig: &Path) -> Result<PathBuf> {
     until("the cluster can be asked", READY_LIMIT, || {
         let mut command = product("roadstead")?;
         command.env("ROADSTEAD_URL", &ready.url).env("ROADSTEAD_API_KEY", &ready.api_key);
-        command.args(["kubeconfig", CLUSTER, "--static", "--lifetime", "8h", "--out"]).arg(&through);
+        command.args(["kubeconfig", CLUSTER, "--static", "--lifetime", "8h", "--role", "admin", "--out"]).arg(&through);
         let made = command.output()?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         rig.kubectl(&through, &["get", "--raw", "/readyz"])

@@ -39,6 +39,8 @@ pub struct Core {
 
 /// Time for binding the hub's roles before a hosted agent serves.
 const BIND_LIMIT: Duration = Duration::from_secs(5);
+/// How often operations are looked at that are to end.
+const REST_LOOK: Duration = Duration::from_millis(50);
 
 impl Core {
     /// For the cluster of a kubeconfig file; without one: the pod's own account, else `KUBECONFIG` and `~/.kube/config`.
@@ -140,7 +142,15 @@ impl Core {
         }
     }
 
-    /// Serves one session until it ends. `identity_root` is what was pinned at enrolment, `cluster_id` what identities
+    /// Waits until no operation changes anything. To be asked after a stop, when none begins any more.
+    pub async fn at_rest(&self) {
+        while !self.operations.is_idle() {
+            tokio::time::sleep(REST_LOOK).await;
+        }
+    }
+
+    /// Serves one session until it ends, or is to be followed by another ([`Ended::Move`]): what runs on it then goes on as one
+    /// of the `tasks`. `identity_root` is what was pinned at enrolment, `cluster_id` what identities
     /// must be for.
     pub async fn serve(
         self: Arc<Self>,

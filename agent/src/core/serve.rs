@@ -1,5 +1,6 @@
 //! One session: notices, heartbeats, streams.
 
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use roadstead_contracts::message::ClusterFacts;
 use roadstead_contracts::operation::RUN_OPERATION;
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::{CloseReason, Code, Event, Incoming, Session, Stream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{Core, verbs};
@@ -30,7 +31,11 @@ const EXCHANGES_MAX: usize = 2_048;
 const WELCOME_LIMIT: Duration = Duration::from_secs(15);
 /// How long running streams may finish when the process stops: less than the process's own grace.
 const LEAVE_LIMIT: Duration = Duration::from_secs(8);
-/// How often a stopping session looks whether its last stream is done.
+/// The same when the hub asked to move: it ends the session itself before that, as late as it can (12 s).
+const MOVED_LIMIT: Duration = Duration::from_secs(15);
+/// How long after the next dial streams are still taken on the session of before: the hub may have begun them before it knew.
+const MOVED_TAKES: Duration = Duration::from_secs(1);
+/// How often a session that ends looks whether its last stream is done.
 const LEAVE_LOOK: Duration = Duration::from_millis(50);
 /// Heartbeats come neither more often nor less often than this, whatever the hub says.
 const HEARTBEATS: std::ops::RangeInclusive<u32> = 1..=300;
@@ -40,7 +45,7 @@ const HEARTBEATS: std::ops::RangeInclusive<u32> = 1..=300;
 pub enum Ended {
     /// The connection is over; dial again.
     Closed(CloseReason),
-    /// The hub asked to come back after a while.
+    /// The hub asked to come back after a while. What runs on this session goes on meanwhile, and ends it.
     Move {
         /// How long.
         after: Duration,
@@ -62,6 +67,8 @@ pub(super) struct Server {
     every: Option<Duration>,
     /// The last report of drift that the hub has.
     drift_taken: watch::Sender<u64>,
+    /// While it is here, drift is told over this session.
+    drift: Option<oneshot::Sender<Infallible>>,
 }
 
 /// What a look at the cluster gives back: the watcher goes along, because only one look happens at a time.
@@ -86,6 +93,7 @@ impl Server {
             runs: Arc::new(Semaphore::new(RUNS_MAX)),
             every: None,
             drift_taken: watch::Sender::new(0),
+            drift: None,
         }
     }
 
@@ -114,8 +122,15 @@ impl Server {
                     Some(Event::Stream { head, stream }) => self.work(&head, stream, leave_at.is_some()),
                     Some(Event::Notice(bytes)) => {
                         let welcomed = self.every.is_some();
-                        if let Some(ended) = self.notice(&bytes) {
-                            return Ok(ended);
+                        match self.notice(&bytes) {
+                            // It goes away already, as this asks for.
+                            Some(Ended::Move { .. }) if leave_at.is_some() => {}
+                            Some(Ended::Move { after }) => {
+                                self.tasks.clone().spawn("moved-session", self.finish(incoming, after));
+                                return Ok(Ended::Move { after });
+                            }
+                            Some(ended) => return Ok(ended),
+                            None => {}
                         }
                         if !welcomed && self.every.is_some() {
                             self.watch_drift();
@@ -151,6 +166,46 @@ impl Server {
         }
     }
 
+    /// Goes on with what runs while the next session serves, and ends this one. The hub opens nothing here once it has asked
+    /// to move; what it had begun before is under way, and refusing that would fail somebody's request.
+    async fn finish(mut self, mut incoming: Incoming, after: Duration) {
+        let began = Instant::now();
+        let takes_until = began + (after + MOVED_TAKES).min(MOVED_LIMIT);
+        let mut leave_at = began + MOVED_LIMIT;
+        // The next session tells it.
+        self.drift = None;
+        let stopping = self.tasks.stopping();
+        let mut stopped = pin!(stopping.cancelled());
+        let mut stops = false;
+        let mut look = tokio::time::interval(LEAVE_LOOK);
+        loop {
+            tokio::select! {
+                () = &mut stopped, if !stops => {
+                    stops = true;
+                    leave_at = leave_at.min(Instant::now() + LEAVE_LIMIT);
+                }
+                _ = look.tick() => {
+                    let now = Instant::now();
+                    if now >= leave_at || ((stops || now >= takes_until) && self.session.open_streams() == 0) {
+                        return self.session.close("moved");
+                    }
+                }
+                event = incoming.next() => match event {
+                    None => return,
+                    Some(Event::Stream { head, stream }) if Instant::now() < takes_until => {
+                        self.work(&head, stream, stops);
+                    }
+                    Some(Event::Stream { stream, .. }) => stream.reset(Code::REFUSED),
+                    Some(Event::Notice(bytes)) => {
+                        if self.notice(&bytes) == Some(Ended::Revoked) {
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
     /// Takes a notice in. Says when it ends the session.
     fn notice(&mut self, bytes: &Bytes) -> Option<Ended> {
         match serde_json::from_slice::<Notice>(bytes) {
@@ -168,7 +223,6 @@ impl Server {
             Ok(Notice::Move { after_milliseconds }) => {
                 let after = Duration::from_millis(u64::from(after_milliseconds));
                 tracing::info!("the hub asks to come back after {after:?}");
-                self.session.close("moved");
                 Some(Ended::Move { after })
             }
             Ok(Notice::Revoked {}) => {
@@ -189,10 +243,17 @@ impl Server {
     }
 
     /// Tells the hub what has drifted, for as long as the session lasts.
-    fn watch_drift(&self) {
+    fn watch_drift(&mut self) {
         if let Some(drift) = self.core.operations.drift() {
+            let (told, moved) = oneshot::channel();
+            self.drift = Some(told);
             let watching = crate::drift::watch(drift, self.session.clone(), self.drift_taken.subscribe());
-            self.tasks.spawn("drift", watching);
+            self.tasks.spawn("drift", async move {
+                tokio::select! {
+                    () = watching => {}
+                    _ = moved => {}
+                }
+            });
         }
     }
 
@@ -213,8 +274,7 @@ impl Server {
         }
     }
 
-    /// Starts work on a stream, if there is room.
-    /// Does what a stream asks for. `leaving`: nothing new is begun, the hub asks the next agent.
+    /// Does what a stream asks for, if there is room. `leaving`: nothing new is begun, the hub asks the next agent.
     fn work(&self, head: &[u8], stream: Stream, leaving: bool) {
         let Ok(head) = serde_json::from_slice::<StreamHead>(head) else {
             tracing::warn!("a stream's head was not understood");

@@ -108,6 +108,11 @@ impl Operations {
         }
     }
 
+    /// Whether none is worked on.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.room.available_permits() == RUNS_MAX
+    }
+
     /// What was applied here, and whether it is still so; none without a folder that can be written.
     pub(crate) fn drift(&self) -> Option<Arc<Drift>> {
         self.drift.clone()

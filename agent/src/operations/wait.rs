@@ -136,7 +136,7 @@ async fn watched(objects: &Objects, at: &At, judge: Judge, mut lacks: impl FnMut
     }
 }
 
-fn named(key: &ObjectKey, what: &str) -> String {
+pub(super) fn named(key: &ObjectKey, what: &str) -> String {
     match &key.namespace {
         Some(namespace) => format!("{} {namespace}/{}: {what}", key.kind, key.name),
         None => format!("{} {}: {what}", key.kind, key.name),

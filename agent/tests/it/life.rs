@@ -1,7 +1,7 @@
 //! The life of an agent that dials: it joins, keeps its key, comes back, follows the hub's clock, and goes for good when
 //! it is revoked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roadstead_agent::run::{Finished, Process, run};
 use roadstead_agent::{Error, Result};
@@ -9,6 +9,7 @@ use roadstead_contracts::agent::{GET_NAMESPACES, Notice, VerbAnswer};
 use roadstead_runtime::config::MapEnv;
 use roadstead_runtime::config::agent::AgentSettings;
 use roadstead_runtime::{Ids, SystemClock, Tasks};
+use roadstead_tunnel::{Class, Code, Session, Stream};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -158,26 +159,75 @@ async fn a_busy_hub_says_when_to_come_back() {
     life.tasks.cut();
 }
 
+/// A verb whose request is not yet complete.
+async fn begun(hub: &Hub, session: &Session) -> Stream {
+    let head = serde_json::json!({
+        "target": { "to": "agent", "verb": GET_NAMESPACES }, "request_id": "r", "deadline_milliseconds": 10_000,
+        "assertion": hub.keys.assertion(|_| {}),
+    });
+    let stream = session.open(serde_json::to_vec(&head).unwrap().into(), Class::Interactive).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stream
+}
+
+/// Ends the request; it is answered whole.
+async fn is_answered(mut stream: Stream) {
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("{\"ok\":"), "{answer}");
+}
+
+/// An agent that was told to move cut whatever it carried.
+#[tokio::test]
+async fn regression_what_is_in_flight_when_the_hub_asks_to_move_is_answered_whole() {
+    let (mut hub, mut life) = (Hub::start().await, Life::new().await);
+    let agent = life.start(&hub.url(), Some(TOKEN));
+    let (first, mut incoming) = soon(hub.session()).await;
+    soon(heartbeat(&mut incoming)).await;
+    let stream = begun(&hub, &first).await;
+    let told = Instant::now();
+    send(&first, &Notice::Move { after_milliseconds: 300 });
+    // Begun before the hub knew that it asked to move.
+    let late = begun(&hub, &first).await;
+    let (second, mut incoming) = soon(hub.session()).await;
+    assert!(told.elapsed() >= Duration::from_millis(300));
+    soon(heartbeat(&mut incoming)).await;
+    is_answered(begun(&hub, &second).await).await;
+    is_answered(late).await;
+    // Later ones are refused, so that whoever asks looks where the agent is now.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut refused = begun(&hub, &first).await;
+    let fault = refused.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(Stream::reset_code(&fault), Some(Code::REFUSED));
+    assert_eq!(first.close_reason(), None, "it carries something still");
+    is_answered(stream).await;
+    let began = Instant::now();
+    soon(first.closed()).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(second.close_reason(), None);
+
+    // One that does not end: a process that stops has ended it within its own grace.
+    let stuck = begun(&hub, &second).await;
+    send(&second, &Notice::Move { after_milliseconds: 0 });
+    let (_third, _incoming) = soon(hub.session()).await;
+    life.tasks.stop();
+    assert_eq!(soon(agent).await.unwrap().unwrap(), Finished::Stopped);
+    let began = Instant::now();
+    soon(second.closed()).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(stuck);
+}
+
 #[tokio::test]
 async fn a_stop_lets_running_work_finish() {
     let (mut hub, mut life) = (Hub::start().await, Life::new().await);
     let agent = life.start(&hub.url(), Some(TOKEN));
     let (session, mut incoming) = soon(hub.session()).await;
     soon(heartbeat(&mut incoming)).await;
-    // A verb whose request is not yet complete.
-    let head = serde_json::json!({
-        "target": { "to": "agent", "verb": GET_NAMESPACES }, "request_id": "r", "deadline_milliseconds": 10_000,
-        "assertion": hub.keys.assertion(|_| {}),
-    });
-    let mut stream =
-        session.open(serde_json::to_vec(&head).unwrap().into(), roadstead_tunnel::Class::Interactive).unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let stream = begun(&hub, &session).await;
     life.tasks.stop();
     tokio::time::sleep(Duration::from_millis(200)).await;
-    stream.shutdown().await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("{\"ok\":"), "{answer}");
-    drop(stream);
+    is_answered(stream).await;
     assert_eq!(soon(agent).await.unwrap().unwrap(), Finished::Stopped);
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use roadstead_contracts::identity::Role;
 
 /// Arguments of `kubeconfig`.
 #[derive(Debug, Clone, Args)]
@@ -23,12 +24,48 @@ pub struct KubeconfigArgs {
     /// Make the cluster the current context of what is written.
     #[arg(long, conflicts_with = "all")]
     pub use_context: bool,
-    /// Put a token that ends soon into the file, for machines without this program.
+    /// Put a token into the file that ends soon and works for these clusters only, for machines without this program.
     #[arg(long = "static", conflicts_with = "merge")]
     pub fixed: bool,
-    /// How long that token works: `30m`, `12h`.
-    #[arg(long, default_value = "1h", value_parser = super::parse_lifetime, requires = "fixed")]
+    /// How long that token works: `30m`, `12h`, at most `30d`.
+    #[arg(long, default_value = "1h", value_parser = parse_token_lifetime, requires = "fixed")]
     pub lifetime: u32,
+    /// The most that it is in the clusters, whatever you are there.
+    #[arg(long, value_enum, default_value = "operator", requires = "fixed")]
+    pub role: TokenRole,
+}
+
+/// What a token in a file may be in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenRole {
+    /// It reads.
+    Viewer,
+    /// It reads and changes what is in namespaces.
+    Operator,
+    /// All that you may do there; also what you may do in the hub besides clusters.
+    Admin,
+}
+
+impl TokenRole {
+    /// The hub's role.
+    pub fn role(self) -> Role {
+        match self {
+            TokenRole::Viewer => Role::Viewer,
+            TokenRole::Operator => Role::Operator,
+            TokenRole::Admin => Role::Admin,
+        }
+    }
+}
+
+/// Longest life of a token in a file: nobody looks after such files, and whoever finds one has it.
+const TOKEN_SECONDS_MAX: u32 = 30 * 86_400;
+
+fn parse_token_lifetime(text: &str) -> Result<u32, String> {
+    let seconds = super::parse_lifetime(text)?;
+    if seconds > TOKEN_SECONDS_MAX {
+        return Err("a token in a file works for 30d at most; make a new file before it ends".to_owned());
+    }
+    Ok(seconds)
 }
 
 /// Arguments of `env`.
@@ -77,26 +114,32 @@ pub struct KubectlArgs {
     pub rest: Vec<String>,
 }
 
-/// Arguments of `clusters add`.
+/// Where a cluster's API is, and with which credential.
 #[derive(Debug, Args)]
+#[group(skip)]
 #[command(group(clap::ArgGroup::new("where").required(true).args(["kubeconfig", "server", "in_cluster"])))]
-pub struct AddArgs {
-    /// Name for it in the hub.
-    pub name: String,
+#[command(group(clap::ArgGroup::new("credential").multiple(true).args(["token_file", "client_certificate"])))]
+pub struct SourceArgs {
     /// Take server and credential from this kubeconfig; files that it names are read here and sent along.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// Which of its contexts; the current one when left out.
     #[arg(long, requires = "kubeconfig")]
     pub context: Option<String>,
-    /// Address of the API server: `https://host:6443`.
-    #[arg(long, requires = "token_file")]
+    /// Address of the API server: `https://host:6443`. Needs a token, a client certificate or both.
+    #[arg(long, requires = "credential")]
     pub server: Option<String>,
     /// File with the token; `-` reads standard input.
-    #[arg(long, requires = "server")]
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub token_file: Option<PathBuf>,
+    /// PEM file of the client certificate.
+    #[arg(long, value_name = "FILE", requires_all = ["server", "client_key"])]
+    pub client_certificate: Option<PathBuf>,
+    /// PEM file of its private key; `-` reads standard input.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    pub client_key: Option<PathBuf>,
     /// PEM file of whoever issued the server's certificate; public authorities when left out.
-    #[arg(long, requires = "server")]
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub ca_file: Option<PathBuf>,
     /// Name in the server's certificate, where it is not the host's.
     #[arg(long, requires = "server")]
@@ -104,27 +147,47 @@ pub struct AddArgs {
     /// The cluster that the hub itself runs in, as its own account.
     #[arg(long)]
     pub in_cluster: bool,
+    /// Requests a second that the hub sends it; 50 when left out.
+    #[arg(long)]
+    pub qps: Option<f64>,
+    /// Requests at once; 100 when left out.
+    #[arg(long)]
+    pub burst: Option<u32>,
+    /// How long it may take to begin its answer, such as `30s`, which it is when left out.
+    #[arg(long)]
+    pub timeout: Option<String>,
+}
+
+/// Arguments of `clusters add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// Name for it in the hub.
+    pub name: String,
+    /// Where it is.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Free text.
     #[arg(long, default_value = "")]
     pub description: String,
     /// Label; may be repeated.
     #[arg(long = "label", value_parser = super::parse_pair)]
     pub labels: Vec<(String, String)>,
-    /// Requests a second that the hub sends it.
-    #[arg(long)]
-    pub qps: Option<f64>,
-    /// Requests at once.
-    #[arg(long)]
-    pub burst: Option<u32>,
-    /// How long it may take to begin its answer, such as `30s`.
-    #[arg(long)]
-    pub timeout: Option<String>,
     /// What the hub's roles may do in it: `read_only`, `namespaced`, `operator` or `admin`.
     #[arg(long, default_value = "admin", value_parser = ["read_only", "namespaced", "operator", "admin"])]
     pub profile: String,
     /// Namespace of the profile `namespaced`; may be repeated.
     #[arg(long = "namespace")]
     pub namespaces: Vec<String>,
+}
+
+/// Arguments of `clusters connection`.
+#[derive(Debug, Args)]
+pub struct ConnectionArgs {
+    /// Id, number or name.
+    pub cluster: String,
+    /// Where it is from now on, all of it: nothing stays of how it was reached before.
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Commands on recorded sessions.

@@ -68,6 +68,9 @@ pub struct ApplyArgs {
     /// Take fields over from other managers instead of failing with their names.
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Do not ask, with --prune and for more than one cluster.
+    #[arg(short = 'y', long)]
+    pub yes: bool,
     /// How long to stay.
     #[command(flatten)]
     pub wait: WaitArgs,
@@ -119,6 +122,9 @@ pub struct WorkloadArgs {
     /// Where.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Do not ask, where it stops something in more than one cluster.
+    #[arg(short = 'y', long)]
+    pub yes: bool,
     /// How long to stay.
     #[command(flatten)]
     pub wait: WaitArgs,
@@ -195,12 +201,18 @@ pub enum HelmCommand {
         /// To this revision; the one before when left out.
         #[arg(long)]
         revision: Option<u32>,
+        /// Do not ask, for more than one cluster.
+        #[arg(short = 'y', long)]
+        yes: bool,
     },
     /// Remove a release with everything of it
     Uninstall {
         /// Which.
         #[command(flatten)]
         release: ReleaseArgs,
+        /// Do not ask, for more than one cluster.
+        #[arg(short = 'y', long)]
+        yes: bool,
     },
 }
 
@@ -300,8 +312,8 @@ pub struct RolloutArgs {
     /// Where: named clusters keep their order, selected ones go by name.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Name for people.
-    #[arg(long, default_value = "")]
+    /// Name for people; the first file's when left out.
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub name: String,
     /// Percent of all clusters in each wave: `10,40,50`; one wave when left out.
     #[arg(long, value_delimiter = ',')]
@@ -309,7 +321,7 @@ pub struct RolloutArgs {
     /// Clusters that may fail before it halts.
     #[arg(long, default_value_t = 0)]
     pub failure_budget: u32,
-    /// How long a finished wave is watched before the next begins: `30s`, `10m`.
+    /// How long a finished wave bakes before it is looked at once more and the next begins: `30s`, `10m`.
     #[arg(long, value_name = "TIME", value_parser = super::parse_lifetime)]
     pub bake: Option<u32>,
     /// Clusters at once within a wave; all when left out.

@@ -1,54 +1,24 @@
-//! `roadstead clusters add`: a cluster that the hub reaches by itself.
+//! `roadstead clusters add` and `clusters connection`: clusters that the hub reaches by itself.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::hub::Hub;
-use super::output::Output;
-use crate::args::kube::AddArgs;
+use super::hub::{Hub, segment};
+use super::output::{Output, plain};
+use crate::args::kube::{AddArgs, ConnectionArgs, SourceArgs};
 
 /// Largest file that is read: kubeconfigs of a hundred clusters stay below this.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
 
+/// Runs `clusters add`.
 pub(super) async fn add(hub: &mut Hub, args: &AddArgs, output: Output) -> Result<()> {
-    let mut connection = Map::new();
-    if let Some(file) = &args.kubeconfig {
-        connection.insert("auth_method".to_owned(), "kubeconfig".into());
-        connection.insert("kubeconfig".to_owned(), one_context(file, args.context.as_deref())?.to_string().into());
-    } else if let Some(server) = &args.server {
-        let token = match &args.token_file {
-            Some(file) => text(file)?.trim().to_owned(),
-            None => bail!("--server needs --token-file"),
-        };
-        let mut tls = Map::new();
-        if let Some(file) = &args.ca_file {
-            tls.insert("ca_data".to_owned(), text(file)?.into());
-        }
-        if let Some(name) = &args.tls_server_name {
-            tls.insert("server_name".to_owned(), name.clone().into());
-        }
-        connection.insert("auth_method".to_owned(), "token".into());
-        connection.insert("api_server_url".to_owned(), server.clone().into());
-        connection.insert("service_account_token".to_owned(), token.into());
-        connection.insert("tls_config".to_owned(), tls.into());
-    } else {
-        connection.insert("auth_method".to_owned(), "in_cluster".into());
-    }
-    if let Some(qps) = args.qps {
-        connection.insert("qps".to_owned(), qps.into());
-    }
-    if let Some(burst) = args.burst {
-        connection.insert("burst".to_owned(), burst.into());
-    }
-    if let Some(timeout) = &args.timeout {
-        connection.insert("timeout".to_owned(), timeout.clone().into());
-    }
+    let connection = connection(&args.source)?;
     let labels: Map<String, Value> =
         args.labels.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     let body = json!({
@@ -61,15 +31,61 @@ pub(super) async fn add(hub: &mut Hub, args: &AddArgs, output: Output) -> Result
         "connection": connection,
     });
     let made: Value = hub.exchange(Method::POST, "/api/v1/clusters", &body).await?;
-    output.print(&made, |made| {
-        let text = |name: &str| made[name].as_str().unwrap_or("-").to_owned();
-        format!(
-            "cluster {} added, reached at {}\nLook with `roadstead clusters get {}` whether the hub gets through.",
-            text("name"),
-            text("endpoint"),
-            text("name"),
-        )
-    })
+    output.print(&made, |made| reached(made, "added, reached at"))
+}
+
+/// Runs `clusters connection`.
+pub(super) async fn reconnect(hub: &mut Hub, args: &ConnectionArgs, output: Output) -> Result<()> {
+    let body = Value::Object(connection(&args.source)?);
+    let path = format!("/api/v1/clusters/{}/connection", segment(&args.cluster));
+    let changed: Value = hub.exchange(Method::PUT, &path, &body).await?;
+    output.print(&changed, |changed| reached(changed, "is from now on reached at"))
+}
+
+fn reached(cluster: &Value, how: &str) -> String {
+    let text = |name: &str| plain(cluster[name].as_str().unwrap_or("-"));
+    let (name, endpoint) = (text("name"), text("endpoint"));
+    format!("cluster {name} {how} {endpoint}\nLook with `roadstead clusters get {name}` whether the hub gets through.")
+}
+
+/// The connection in the hub's words.
+fn connection(args: &SourceArgs) -> Result<Map<String, Value>> {
+    let mut connection = Map::new();
+    let mut set = |name: &str, value: Value| connection.insert(name.to_owned(), value);
+    if let Some(file) = &args.kubeconfig {
+        set("auth_method", "kubeconfig".into());
+        set("kubeconfig", one_context(file, args.context.as_deref())?.to_string().into());
+    } else if let Some(server) = &args.server {
+        set("auth_method", "token".into());
+        set("api_server_url", server.clone().into());
+        if let Some(file) = &args.token_file {
+            set("service_account_token", text(file)?.trim().to_owned().into());
+        }
+        let files =
+            [("ca_data", &args.ca_file), ("cert_data", &args.client_certificate), ("key_data", &args.client_key)];
+        let mut tls = Map::new();
+        for (name, file) in files {
+            if let Some(file) = file {
+                tls.insert(name.to_owned(), text(file)?.into());
+            }
+        }
+        if let Some(name) = &args.tls_server_name {
+            tls.insert("server_name".to_owned(), name.clone().into());
+        }
+        set("tls_config", tls.into());
+    } else {
+        set("auth_method", "in_cluster".into());
+    }
+    if let Some(qps) = args.qps {
+        set("qps", qps.into());
+    }
+    if let Some(burst) = args.burst {
+        set("burst", burst.into());
+    }
+    if let Some(timeout) = &args.timeout {
+        set("timeout", timeout.clone().into());
+    }
+    Ok(connection)
 }
 
 /// One context of a kubeconfig, with the files that it names put into it: they are on this machine, not on the hub's.

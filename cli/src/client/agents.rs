@@ -7,12 +7,9 @@ use roadstead_runtime::{Clock as _, SystemClock};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::hub::{Hub, segment};
+use super::hub::{Hub, ROWS_MAX, segment};
 use super::output::{Output, age, or_dash, state, table};
 use crate::args::AgentsCommand;
-
-/// Rows asked for at a time: the hub's maximum.
-const PAGE: usize = 1_000;
 
 #[derive(Serialize, Deserialize)]
 struct Agent {
@@ -29,17 +26,8 @@ struct Agent {
 pub(super) async fn run(hub: &mut Hub, command: &AgentsCommand, output: Output) -> Result<()> {
     match command {
         AgentsCommand::Ls { connected } => {
-            let mut agents: Vec<Agent> = Vec::new();
-            loop {
-                let offset = agents.len();
-                let page: Vec<Agent> =
-                    hub.get(&format!("/api/v1/agents?limit={PAGE}&offset={offset}&connected={connected}")).await?;
-                let last = page.len() < PAGE;
-                agents.extend(page);
-                if last {
-                    break;
-                }
-            }
+            let filter = format!("&connected={connected}");
+            let agents: Vec<Agent> = hub.all("/api/v1/agents", &filter, ROWS_MAX).await?;
             output.print(&agents, |agents| list(agents))
         }
         AgentsCommand::Revoke { agent } => {

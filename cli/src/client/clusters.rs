@@ -11,12 +11,9 @@ use roadstead_runtime::{Clock as _, SystemClock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::hub::{Hub, segment};
+use super::hub::{Hub, ROWS_MAX, segment};
 use super::output::{Output, age, labels, or_dash, state, table};
 use crate::args::ClustersCommand;
-
-/// Rows asked for at a time: the hub's maximum.
-const PAGE: usize = 1_000;
 
 #[derive(Serialize, Deserialize)]
 struct Cluster {
@@ -51,6 +48,7 @@ pub(super) async fn run(hub: &mut Hub, command: &ClustersCommand, output: Output
     match command {
         ClustersCommand::Ls { selector } => ls(hub, selector.as_deref(), output).await,
         ClustersCommand::Add(args) => super::add_cluster::add(hub, args, output).await,
+        ClustersCommand::Connection(args) => super::add_cluster::reconnect(hub, args, output).await,
         ClustersCommand::Get { cluster } => {
             let cluster: Cluster = hub.get(&path(cluster)).await?;
             output.print(&cluster, card)
@@ -65,20 +63,8 @@ fn path(cluster: &str) -> String {
 }
 
 async fn ls(hub: &mut Hub, selector: Option<&str>, output: Output) -> Result<()> {
-    let mut clusters: Vec<Cluster> = Vec::new();
-    loop {
-        let mut path = format!("/api/v1/clusters?limit={PAGE}&offset={}", clusters.len());
-        if let Some(selector) = selector {
-            path.push_str("&labels=");
-            path.push_str(&segment(selector));
-        }
-        let page: Vec<Cluster> = hub.get(&path).await?;
-        let last = page.len() < PAGE;
-        clusters.extend(page);
-        if last {
-            break;
-        }
-    }
+    let filter = selector.map_or_else(String::new, |selector| format!("&labels={}", segment(selector)));
+    let clusters: Vec<Cluster> = hub.all("/api/v1/clusters", &filter, ROWS_MAX).await?;
     let now = SystemClock.now();
     output.print(&clusters, |clusters| {
         let rows = clusters

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use reqwest::header::{HeaderMap, LINK};
 use reqwest::{Method, StatusCode};
 /// A path segment or a query's value made of what a person typed.
 pub(super) use roadstead_contracts::percent::escape as segment;
@@ -18,6 +19,13 @@ use super::profile::Profile;
 const TIMEOUT: Duration = Duration::from_secs(45);
 /// Longest answer a command takes: 1,000 clusters with labels are far below.
 const ANSWER_MAX: usize = 32 * 1024 * 1024;
+
+/// Rows asked for at a time: the hub's maximum.
+const PAGE: usize = 1_000;
+/// Most pages of a list: whoever may see little of much may get pages that are not full.
+const PAGES_MAX: usize = 100;
+/// Most rows of a list that is only shown.
+pub(super) const ROWS_MAX: usize = PAGE * PAGES_MAX;
 
 /// The longest one stream of events lasts; then it is taken up again.
 const EVENTS_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -128,6 +136,27 @@ impl Hub {
         serde_json::from_slice(&body).with_context(|| format!("the hub's answer to GET {path} was not understood"))
     }
 
+    /// Every row of a list with cursors, page after page. Nothing is left out: more than `most` is an error.
+    pub(super) async fn all<T: DeserializeOwned>(&mut self, path: &str, filter: &str, most: usize) -> Result<Vec<T>> {
+        let first = format!("{path}?limit={PAGE}{filter}");
+        let (mut rows, mut next) = (Vec::new(), first.clone());
+        for _ in 0..PAGES_MAX {
+            let (head, body) = self.send_for_head(Method::GET, &next, None).await?;
+            let page: Vec<T> = serde_json::from_slice(&body)
+                .with_context(|| format!("the hub's answer to GET {path} was not understood"))?;
+            rows.extend(page);
+            if rows.len() > most {
+                bail!("the hub lists more than {most} of {path}");
+            }
+            // Only the place is taken from the link: the filter stays what was asked for.
+            match head.get(LINK).and_then(|link| link.to_str().ok()).and_then(cursor) {
+                Some(cursor) => next = format!("{first}&cursor={cursor}"),
+                None => return Ok(rows),
+            }
+        }
+        bail!("the hub's list {path} does not end after {PAGES_MAX} pages")
+    }
+
     /// Sends a body and reads one.
     pub async fn exchange<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: &Value) -> Result<T> {
         let answer = self.send(method.clone(), path, Some(body)).await?;
@@ -148,6 +177,15 @@ impl Hub {
 
     /// Sends a request; on 401 refreshes the session once and sends it again.
     pub async fn send(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+        self.send_for_head(method, path, body).await.map(|(_, body)| body)
+    }
+
+    async fn send_for_head(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(HeaderMap, Vec<u8>)> {
         match self.send_once(method.clone(), path, body).await {
             Err(fault) if is_unauthenticated(&fault) && self.refresh().await? => {
                 self.send_once(method, path, body).await
@@ -156,7 +194,7 @@ impl Hub {
         }
     }
 
-    async fn send_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Vec<u8>> {
+    async fn send_once(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(HeaderMap, Vec<u8>)> {
         let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
@@ -170,7 +208,7 @@ impl Hub {
             let request = headers
                 .iter()
                 .fold(hub.request(Method::POST, path), |request, (name, value)| request.header(*name, *value));
-            hub.answer(request.body(body.to_vec())).await
+            hub.answer(request.body(body.to_vec())).await.map(|(_, body)| body)
         };
         match once(self).await {
             Err(fault) if is_unauthenticated(&fault) && self.refresh().await? => once(self).await,
@@ -207,10 +245,10 @@ impl Hub {
         }
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<(HeaderMap, Vec<u8>)> {
         let mut response =
             request.send().await.with_context(|| format!("failed to reach the hub at {}", self.profile.url))?;
-        let status = response.status();
+        let (status, head) = (response.status(), std::mem::take(response.headers_mut()));
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.context("the hub's answer broke off")? {
             if bytes.len() + chunk.len() > ANSWER_MAX {
@@ -218,7 +256,7 @@ impl Hub {
             }
             bytes.extend_from_slice(&chunk);
         }
-        if status.is_success() { Ok(bytes) } else { Err(refusal(status, &bytes).into()) }
+        if status.is_success() { Ok((head, bytes)) } else { Err(refusal(status, &bytes).into()) }
     }
 
     /// Trades the refresh token for a new pair. False when there is none.
@@ -231,8 +269,8 @@ impl Hub {
             return Ok(true);
         }
         let (None, Some(token)) = (&self.profile.api_key, self.profile.refresh_token.clone()) else { return Ok(false) };
-        let bytes =
-            self.send_once(Method::POST, "/api/v1/auth/refresh", Some(&json!({ "refresh_token": token }))).await?;
+        let body = json!({ "refresh_token": token });
+        let (_, bytes) = self.send_once(Method::POST, "/api/v1/auth/refresh", Some(&body)).await?;
         let pair: Pair = serde_json::from_slice(&bytes).context("the hub's answer to a refresh was not understood")?;
         self.profile.access_token = Some(pair.access_token);
         self.profile.refresh_token = Some(pair.refresh_token);
@@ -241,6 +279,16 @@ impl Hub {
         }
         Ok(true)
     }
+}
+
+/// The place of the next page in a `Link` (RFC 8288), escaped as it stands there.
+fn cursor(link: &str) -> Option<&str> {
+    link.split(',').find_map(|link| {
+        let (target, attributes) = link.trim().strip_prefix('<')?.split_once('>')?;
+        attributes.split(';').any(|one| matches!(one.trim(), "rel=next" | "rel=\"next\"")).then_some(())?;
+        let (_, query) = target.split_once('?')?;
+        query.split('&').find_map(|pair| pair.strip_prefix("cursor=")).filter(|cursor| !cursor.is_empty())
+    })
 }
 
 fn is_unauthenticated(fault: &anyhow::Error) -> bool {
@@ -269,5 +317,14 @@ mod tests {
         let refused = refusal(StatusCode::NOT_FOUND, body);
         assert_eq!(refused.to_string(), "Cluster not found (not_found, request r-1)");
         assert_eq!(refusal(StatusCode::BAD_GATEWAY, b"<html>").detail, "the hub answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn the_next_page_is_found_in_a_link() {
+        assert_eq!(cursor("</api/v1/clusters?limit=1000&cursor=a%3Db>; rel=\"next\""), Some("a%3Db"));
+        assert_eq!(cursor("</x>; rel=\"first\", </x?cursor=c&limit=1>; rel=next"), Some("c"));
+        for none in ["", "</x?cursor=c>; rel=\"prev\"", "</x?limit=1>; rel=\"next\"", "</x?cursor=>; rel=next"] {
+            assert_eq!(cursor(none), None, "{none}");
+        }
     }
 }

@@ -9,6 +9,8 @@
     reason = "tests"
 )]
 
+mod fake;
+mod fleets;
 mod matrix;
 mod places;
 mod program;

@@ -88,14 +88,15 @@ pub(crate) const REPLAY_MAX: usize = 128 * 1024;
 pub(crate) const TURNED_AWAY_SECONDS: u32 = 2;
 /// Latest time to come back: no agent waits longer than its own longest back-off.
 pub(crate) const TURNED_AWAY_MAX: u32 = 30;
-/// Agents told to leave by a stopping replica come back within this time, spread evenly.
-pub(crate) const MOVE_SPREAD: Duration = Duration::from_secs(5);
-/// The least of that spread: a few agents are back before anybody notices.
-pub(crate) const MOVE_SPREAD_LEAST: Duration = Duration::from_millis(200);
-/// How long a stopping replica lets an agent finish what it was asked: requests take milliseconds, what is still open then is
-/// a watch or a shell.
+/// Within this time a stopping replica has told all its agents to move, the last of them early enough that what they carry
+/// can end before [`DRAIN_LIMIT`]. Each is there until it is told.
+pub(crate) const MOVE_SPREAD: Duration = Duration::from_secs(8);
+/// Those that are told together dial within this time: far below what a caller waits ([`RECONNECT_WAIT`]).
+pub(crate) const MOVE_JITTER: Duration = Duration::from_millis(200);
+/// How long a stopping replica waits for a moment in which an agent carries nothing: an agent of an earlier version ends what
+/// it carries when it is told to move.
 pub(crate) const FINISH_WAIT: Duration = Duration::from_secs(2);
-/// How long a stopping replica waits for agents to leave by themselves.
+/// How long an agent that was told and carries nothing may take to go by itself.
 pub(crate) const MOVE_WAIT: Duration = Duration::from_secs(2);
 /// Largest body of an enrolment: 64 labels of the longest form are 25 KB.
 pub(crate) const ENROL_BODY_MAX: usize = 64 * 1024;
@@ -113,7 +114,8 @@ pub(crate) const SEED_TEXT_MAX: usize = roadstead_contracts::agent::VERB_ANSWER_
 pub(crate) const SEED_PING_EVERY: Duration = Duration::from_secs(8);
 /// Messages of an agent of the seeds that may make no sense before it is cut off (reliability row W06).
 pub(crate) const SEED_OFFENCES_MAX: u32 = 3;
-/// Longest drain: within the grace period of 20 s, with room for what comes after it.
+/// Longest drain, from the stop signal on: what is in flight then has this long to end. Within the grace period of 20 s, with
+/// room for what comes after it.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(12);
 /// How often a draining replica looks whether its agents are gone.
 pub(crate) const DRAIN_LOOK: Duration = Duration::from_millis(50);

@@ -46,6 +46,10 @@ pub(crate) const PAGE_BYTES_MAX: usize = 700 * 1024;
 /// A lease counts this long after its last renewal. Another replica takes over after it, so it bounds how long a crash
 /// delays (reliability row F01: terminal within 30 s of a restart).
 pub(crate) const LEASE: Duration = Duration::from_secs(12);
+/// An attempt that was not ready to send its order within this time of its look at whether to go on looks anew: the process
+/// stood still, perhaps for hours. An order stands for fifteen minutes at most and an agent remembers a stop for twenty, so that
+/// no order reaches an agent that has forgotten the stop which came before it was signed.
+pub(crate) const LOOK_LIMIT: TimeDelta = TimeDelta::minutes(1);
 /// Between two renewals: three may be missed.
 pub(crate) const RENEW: Duration = Duration::from_secs(3);
 /// Slow look for work: what no event told of (a lease that ran out, an agent's return that was missed).

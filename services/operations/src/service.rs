@@ -13,7 +13,7 @@ use roadstead_http_kit::Listener;
 use roadstead_http_kit::figures::Figures;
 use roadstead_http_kit::outgoing::Outgoing;
 use roadstead_http_kit::webhook::{SECRET_MIN, Webhooks};
-use roadstead_relay::{AgentStreams, MeshStreams};
+use roadstead_relay::{AgentStreams, Intake, MeshStreams};
 use roadstead_runtime::config::Settings;
 use roadstead_runtime::outgoing::Policy;
 use roadstead_runtime::{Ids, Readiness, SharedClock, Tasks};
@@ -219,10 +219,10 @@ impl Service {
             tasks.spawn("webhooks", run_webhooks(Arc::clone(app)));
         }
         if let Some((listener, tls)) = relay {
-            let stage = self.stage();
+            let intake = Intake::new(Arc::new(self.stage()));
             let on_stream = move |head: Bytes, stream: Stream| {
-                let stage = stage.clone();
-                async move { roadstead_relay::receive(&head, stream, &stage).await }
+                let intake = intake.clone();
+                async move { intake.receive(&head, stream).await }
             };
             tasks.spawn("relay", roadstead_relay::serve(listener, tls, tasks.clone(), on_stream));
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use ipnet::IpNet;
 use roadstead_contracts::{Code, Error};
@@ -59,10 +59,15 @@ pub(crate) fn sane_request_id(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
+/// [`client_address`] of a request to a door of this crate's.
+pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    client_address(peer, trusted, |name| headers.get_all(name).map(HeaderValue::as_bytes).collect())
+}
+
 /// The client's address: the peer, unless the peer is a trusted proxy; then the right-most address that the proxies
 /// name and that is not one of them. Where `X-Forwarded-For` and `Forwarded` disagree one of them may be the client's
-/// own, so neither counts (reliability row A11).
-pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// own, so neither counts (reliability row A11). `lines` gives the values of a header by its name, whatever keeps them.
+pub fn client_address<'a>(peer: IpAddr, trusted: &[IpNet], lines: impl Fn(&'static str) -> Vec<&'a [u8]>) -> IpAddr {
     let peer = peer.to_canonical();
     let is_trusted = |address: &IpAddr| trusted.iter().any(|range| range.contains(address));
     if !is_trusted(&peer) {
@@ -80,8 +85,8 @@ pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
         }
         last
     };
-    let listed = right_most(hops(headers, "x-forwarded-for", Some));
-    let forwarded = right_most(hops(headers, "forwarded", |part| {
+    let listed = right_most(hops(&lines("x-forwarded-for"), Some));
+    let forwarded = right_most(hops(&lines("forwarded"), |part| {
         part.split(';').find_map(|pair| {
             let (key, value) = pair.trim().split_once('=')?;
             key.eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
@@ -94,16 +99,11 @@ pub(crate) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     }
 }
 
-fn hops<'a>(
-    headers: &'a HeaderMap,
-    name: &str,
-    pick: impl Fn(&'a str) -> Option<&'a str> + Copy,
-) -> Vec<Option<IpAddr>> {
-    headers
-        .get_all(name)
-        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
-        .map(|part| pick(part.trim()).and_then(parse_hop))
-        .collect()
+fn hops<'a>(lines: &[&'a [u8]], pick: impl Fn(&'a str) -> Option<&'a str> + Copy) -> Vec<Option<IpAddr>> {
+    // What is no text is a hop that cannot be read.
+    let text = |line: &'a [u8]| std::str::from_utf8(line).ok().filter(|text| text.is_ascii()).unwrap_or("?");
+    let parts = lines.iter().flat_map(|line| text(line).split(','));
+    parts.map(|part| pick(part.trim()).and_then(parse_hop)).collect()
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`.
@@ -119,7 +119,7 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

@@ -36,7 +36,7 @@ pub mod fuzz;
 
 pub use audit::{Auditor, Word};
 pub use body::{Body, Json, OptionalJson};
-pub use client::RequestContext;
+pub use client::{RequestContext, client_address};
 pub use credential::{Authenticator, Caller, Credential};
 pub use failure::{ApiFailure, ApiResult};
 pub use frame::{Frame, Front, Limits, LongBodies};

@@ -150,7 +150,15 @@ where
         }
     }
 
-    /// Forgets what matches. What is being asked for now is forgotten when it comes.
+    /// Forgets one key: its answer, and one that is being asked for now when it comes. No other key is touched, so it may be
+    /// called as often as callers fail.
+    pub fn forget(&self, key: &K) {
+        // A question whose entry is gone, or another's, is handed out and not kept.
+        self.lock().entries.remove(key);
+    }
+
+    /// Forgets what matches. What is being asked for now, whatever its key, is forgotten when it comes: only its answer could
+    /// say whether it matches.
     pub fn evict(&self, matches: impl Fn(&K, &V) -> bool) {
         let mut state = self.lock();
         state.generation += 1;
@@ -202,9 +210,13 @@ mod tests {
         }
 
         async fn get(&self, fail: bool) -> Result<Arc<u32>> {
+            self.get_of(7, fail).await
+        }
+
+        async fn get_of(&self, key: u32, fail: bool) -> Result<Arc<u32>> {
             let (asked, until) = (Arc::clone(&self.asked), self.clock.now() + Duration::seconds(3));
             self.cache
-                .get(7, move || {
+                .get(key, move || {
                     Box::pin(async move {
                         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                         let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
@@ -265,5 +277,39 @@ mod tests {
         assert!(rig.cache.known(&7).is_some());
         rig.cache.evict(|key, _| *key == 7);
         assert!(rig.cache.known(&7).is_none());
+    }
+
+    /// One cluster that is away made every caller of every other one ask again, four times a second each.
+    #[tokio::test(start_paused = true)]
+    async fn regression_forgetting_one_key_leaves_the_others_alone() {
+        let rig = Rig::new();
+        assert_eq!(*rig.get_of(1, false).await.unwrap(), 1);
+        let forgetting = async {
+            for _ in 0..10 {
+                tokio::time::sleep(std::time::Duration::from_millis(4)).await;
+                rig.cache.forget(&7);
+            }
+        };
+        let others = futures_util::future::join_all((0..20).map(|_| rig.get_of(2, false)));
+        let (others, ()) = tokio::join!(others, forgetting);
+        assert!(others.into_iter().all(|answer| *answer.unwrap() == 2), "twenty callers ask once all the same");
+        assert_eq!((rig.cache.known(&1).as_deref(), rig.cache.known(&2).as_deref()), (Some(&1), Some(&2)));
+
+        // Of the key itself nothing is kept that was asked before.
+        let (answer, ()) = tokio::join!(rig.get(false), async {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            rig.cache.forget(&7);
+        });
+        assert_eq!((*answer.unwrap(), rig.cache.known(&7)), (3, None));
+        assert_eq!(*rig.get(false).await.unwrap(), 4);
+        rig.cache.forget(&7);
+        assert_eq!(rig.cache.known(&7), None);
+        // Who asks after it was forgotten gets an answer that was asked for afterwards, and that one is kept.
+        let (before, after) = tokio::join!(rig.get(false), async {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            rig.cache.forget(&7);
+            rig.get(false).await
+        });
+        assert_eq!((*before.unwrap(), *after.unwrap(), rig.cache.known(&7).as_deref()), (5, 6, Some(&6)));
     }
 }

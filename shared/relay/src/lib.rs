@@ -25,7 +25,7 @@ pub use cache::{Answer, Cache};
 pub use handover::{Handovers, MeshHandovers, hand_over};
 pub use listen::serve;
 pub use sessions::Sessions;
-pub use stage::{BodyStage, MeshStage, StageHead, digest, receive};
+pub use stage::{BodyStage, Intake, MeshStage, StageHead, digest};
 pub use streams::MeshStreams;
 
 /// Opens streams to agents, wherever their sessions are.

@@ -82,6 +82,14 @@ where
 
     /// Nothing was there: the next caller asks again.
     pub(crate) fn forget(&self, key: &K) {
-        self.known.evict(|known, _| known == key);
+        self.known.forget(key);
+    }
+
+    /// Nothing was at the place that was found: the next caller asks again, unless somebody has done so since. Many callers
+    /// wait for one thing that is away, and must not take each other's answers.
+    pub(crate) fn missed(&self, key: &K, place: &Arc<R::Reply>) {
+        if self.known.known(key).is_some_and(|known| Arc::ptr_eq(&known, place)) {
+            self.known.forget(key);
+        }
     }
 }

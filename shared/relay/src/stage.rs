@@ -3,6 +3,8 @@
 //! A stream with the head [`StageHead`], then the bytes, then half closed; back comes one line of JSON, [`VerbAnswer`] of
 //! the digest.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,6 +20,7 @@ use roadstead_tunnel::{Class, Stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::places::Places;
@@ -28,6 +31,11 @@ const ANSWER_MAX: u64 = 8 * 1024;
 const FOUND_FOR: chrono::Duration = chrono::Duration::seconds(5);
 /// Longest transfer: the largest body over a slow network, and the database's time.
 const STAGE_LIMIT: Duration = Duration::from_secs(15);
+/// What the bodies that are taken at once may hold together: the doors bound what each of them sends, not how many doors
+/// there are.
+const TOGETHER: usize = 8 * BODY_MAX;
+/// Longest wait for room among them. The sender then asks once more, before its own client gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Keeps bodies for operations that are about to be made.
 #[async_trait]
@@ -52,33 +60,57 @@ pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
-/// The side that is dialled: reads a body, has it kept, answers.
-pub async fn receive(head: &[u8], mut stream: Stream, stage: &dyn BodyStage) {
-    let answer = match timeout(STAGE_LIMIT, take(head, &mut stream, stage)).await {
-        Ok(Ok(sha256)) => VerbAnswer::Ok(sha256),
-        Ok(Err(error)) => VerbAnswer::Error(error),
-        Err(_) => VerbAnswer::Error(Error::of(Code::Timeout)),
-    };
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-    line.push(b'\n');
-    // The sender may be gone already; it will send again.
-    let _ = stream.write_all(&line).await;
-    stream.finish();
+/// The side that is dialled: reads bodies, has them kept, answers. Clones share the room for what they hold.
+#[derive(Clone)]
+pub struct Intake {
+    stage: Arc<dyn BodyStage>,
+    /// Bytes.
+    room: Arc<Semaphore>,
 }
 
-async fn take(head: &[u8], stream: &mut Stream, stage: &dyn BodyStage) -> Result<String> {
-    let head: StageHead = serde_json::from_slice(head).map_err(|_| Error::of(Code::BadRequest))?;
-    let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-    if length > BODY_MAX {
-        return Err(too_large());
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Intake({} bytes free)", self.room.available_permits())
     }
-    let mut body = Vec::with_capacity(length);
-    let cut = |_| Error::new(Code::BadRequest, "the body was cut off");
-    stream.take(head.length.saturating_add(1)).read_to_end(&mut body).await.map_err(cut)?;
-    if body.len() != length || digest(&body) != head.sha256 {
-        return Err(Error::new(Code::BadRequest, "the body is not what its head says"));
+}
+
+impl Intake {
+    /// Has bodies kept there.
+    pub fn new(stage: Arc<dyn BodyStage>) -> Self {
+        Self { stage, room: Arc::new(Semaphore::new(TOGETHER)) }
     }
-    stage.stage(Bytes::from(body)).await
+
+    /// Serves the stream that brings one.
+    pub async fn receive(&self, head: &[u8], mut stream: Stream) {
+        let answer = match timeout(STAGE_LIMIT, self.take(head, &mut stream)).await {
+            Ok(Ok(sha256)) => VerbAnswer::Ok(sha256),
+            Ok(Err(error)) => VerbAnswer::Error(error),
+            Err(_) => VerbAnswer::Error(Error::of(Code::Timeout)),
+        };
+        let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+        line.push(b'\n');
+        // The sender may be gone already; it will send again.
+        let _ = stream.write_all(&line).await;
+        stream.finish();
+    }
+
+    async fn take(&self, head: &[u8], stream: &mut Stream) -> Result<String> {
+        let head: StageHead = serde_json::from_slice(head).map_err(|_| Error::of(Code::BadRequest))?;
+        let length = u32::try_from(head.length).ok().filter(|length| *length as usize <= BODY_MAX);
+        let length = length.ok_or_else(too_large)?;
+        // Before its place in memory is.
+        let Ok(Ok(_room)) = timeout(PATIENCE, self.room.acquire_many(length)).await else {
+            let full = "the operations service holds as many manifests as it has room for";
+            return Err(Error::new(Code::Unavailable, full).retry_after(1));
+        };
+        let mut body = Vec::with_capacity(length as usize);
+        let cut = |_| Error::new(Code::BadRequest, "the body was cut off");
+        stream.take(head.length.saturating_add(1)).read_to_end(&mut body).await.map_err(cut)?;
+        if body.len() != length as usize || digest(&body) != head.sha256 {
+            return Err(Error::new(Code::BadRequest, "the body is not what its head says"));
+        }
+        self.stage.stage(Bytes::from(body)).await
+    }
 }
 
 fn too_large() -> Error {
@@ -136,3 +168,7 @@ impl BodyStage for MeshStage {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

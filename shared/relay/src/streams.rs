@@ -13,10 +13,11 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::{Ids, SharedClock, Tasks};
 use roadstead_tunnel::{Class, Stream};
 use tokio::io::AsyncReadExt as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::AgentStreams;
 use crate::places::Places;
+use crate::sessions::silent;
 
 /// How long a location is believed; a wrong one is noticed when the stream is opened.
 const FOUND_FOR: chrono::Duration = chrono::Duration::seconds(2);
@@ -47,8 +48,16 @@ impl MeshStreams {
         Self { places: Places::new(bus, clock, ids, tasks, tls, FOUND_FOR) }
     }
 
-    async fn open_at(&self, place: &AgentLocation, head: &Bytes, class: Class) -> std::result::Result<Stream, Miss> {
-        let session = self.places.session(&place.address).await.map_err(Miss::Elsewhere)?;
+    async fn open_at(
+        &self,
+        place: &AgentLocation,
+        head: &Bytes,
+        class: Class,
+        deadline: Instant,
+    ) -> std::result::Result<Stream, Miss> {
+        // Nobody waits longer for a replica that does not answer than for an agent that comes back.
+        let session = timeout_at(deadline, self.places.session(&place.address)).await;
+        let session = session.unwrap_or_else(|_| Err(silent())).map_err(Miss::Elsewhere)?;
         let mut stream = session.open_to_use(head.clone(), class).map_err(|fault| match fault {
             roadstead_tunnel::Error::TooManyStreams => Miss::Refused(Error::of(Code::AgentBusy).retry_after(1)),
             roadstead_tunnel::Error::HeadTooLong(_) => Miss::Refused(Error::of(Code::HeadersTooLarge)),
@@ -85,11 +94,11 @@ impl MeshStreams {
         let deadline = Instant::now() + RECONNECT_WAIT;
         loop {
             let missed = match self.places.find(cluster, LocateAgent { cluster_id: cluster }).await {
-                Ok(place) => match self.open_at(&place, &head, class).await {
+                Ok(place) => match self.open_at(&place, &head, class, deadline).await {
                     Ok(stream) => return Ok(stream),
                     Err(Miss::Refused(error)) => return Err(error),
                     Err(Miss::Elsewhere(error)) => {
-                        self.places.forget(&cluster);
+                        self.places.missed(&cluster, &place);
                         error.retry_after(1)
                     }
                 },

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +20,9 @@ import (
 
 // limit is longer than any step takes on a busy machine, and short enough that a hub that hangs is noticed.
 const limit = 60 * time.Second
+
+// perByte is what a step may take beyond that for each byte of exec: a megabyte a second, both ways.
+const perByte = time.Microsecond
 
 // client is what every step gets.
 type client struct {
@@ -33,15 +37,16 @@ func main() {
 	kubeconfig := flag.String("kubeconfig", "", "the kubeconfig")
 	namespace := flag.String("namespace", "client-go", "a namespace that is made and removed")
 	size := flag.Int64("bytes", 8<<20, "bytes through exec, each way")
+	only := flag.String("only", "", "only the steps whose name begins with this, after the pod")
 	forwards := flag.Int("forwards", 50, "connections at once through one port-forward")
 	flag.Parse()
-	if err := run(*kubeconfig, *namespace, *size, *forwards); err != nil {
+	if err := run(*kubeconfig, *namespace, *only, *size, *forwards); err != nil {
 		fmt.Fprintf(os.Stderr, "client: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(kubeconfig, namespace string, size int64, forwards int) error {
+func run(kubeconfig, namespace, only string, size int64, forwards int) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
@@ -71,8 +76,12 @@ func run(kubeconfig, namespace string, size int64, forwards int) error {
 		{"port-forward over SPDY", forward(spdyOnly)},
 	}
 	for _, step := range steps {
+		// Streams need the pod, whatever else is left out.
+		if step.name != "pod" && !strings.HasPrefix(step.name, only) {
+			continue
+		}
 		began := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		ctx, cancel := context.WithTimeout(context.Background(), limit+time.Duration(size)*perByte)
 		err := step.run(ctx, c)
 		cancel()
 		if err != nil {

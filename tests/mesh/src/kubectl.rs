@@ -1,7 +1,8 @@
-//! kubectl as people have it: the one that `tests/kube` builds, and an older one where the machine has it.
+//! kubectl as people have it: the one that `tests/kube` builds, of the control plane's own version, and an older one.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +12,12 @@ use tokio::time::timeout;
 
 /// No command of these tests takes longer: `exec` and `port-forward` of a broken hub would hang for ever.
 const LIMIT: Duration = Duration::from_secs(40);
+/// Who has not brought a kubectl up to date for so many minors of Kubernetes (more than a year) must get along with a hub too.
+const MINORS_APART: u32 = 4;
+/// Each prints the path of a program and builds it where it is not there: the newest kubectl first.
+const BUILT_BY: [&str; 2] = ["tests/kube/build.sh", "tests/kube/kubectl-old/build.sh"];
+/// With this code they say that there is no Go toolchain.
+const NO_TOOLCHAIN: i32 = 3;
 
 /// A kubectl, a kubeconfig and somebody's credential.
 #[derive(Debug, Clone)]
@@ -41,30 +48,21 @@ impl Output {
 }
 
 impl Kubectl {
-    /// Every kubectl on this machine: first the one of `tests/kube`, then the one in `PATH` if it is older.
+    /// Every kubectl that a hub is tried with, the newest first.
     pub fn all(kubeconfig: &Path, environment: &[(&str, &str)]) -> Result<Vec<Self>> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kube/build.sh");
-        let built = Command::new("sh").arg(script).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        ensure!(built.status.success(), "tests/kube/build.sh failed: {}", built.status);
-        let ours = PathBuf::from(String::from_utf8(built.stdout)?.trim()).with_file_name("kubectl");
-        let mut found = vec![];
-        for program in [ours, PathBuf::from("kubectl")] {
-            let version =
-                Command::new(&program).args(["version", "--client", "-o", "yaml"]).stderr(Stdio::null()).output();
-            let Ok(version) = version else { continue };
-            let text = String::from_utf8_lossy(&version.stdout).into_owned();
-            let Some(line) = text.lines().find_map(|line| line.trim().strip_prefix("gitVersion: ")) else { continue };
-            if found.iter().all(|known: &Self| known.version != line) {
-                found.push(Self {
-                    version: line.to_owned(),
-                    program,
-                    kubeconfig: kubeconfig.to_owned(),
-                    environment: environment.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
-                });
-            }
-        }
-        ensure!(!found.is_empty(), "no kubectl was found");
-        Ok(found)
+        let environment: Vec<_> = environment.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let made = |(version, program)| Self {
+            version,
+            program,
+            kubeconfig: kubeconfig.to_owned(),
+            environment: environment.clone(),
+        };
+        Ok(built()?.into_iter().map(made).collect())
+    }
+
+    /// The program itself.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The same with one more variable.
@@ -124,4 +122,45 @@ impl Kubectl {
         ensure!(output.code != 0, "kubectl {} worked: {}", arguments.join(" "), output.text());
         Ok(output.err)
     }
+}
+
+/// Versions and programs, the newest first; looked for once, as many callers ask.
+fn built() -> Result<Vec<(String, PathBuf)>> {
+    static BUILT: Mutex<Option<Vec<(String, PathBuf)>>> = Mutex::new(None);
+    let mut known = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = &*known {
+        return Ok(known.clone());
+    }
+    let found = BUILT_BY.into_iter().map(build).collect::<Result<Vec<_>>>()?;
+    let minors = found.iter().map(|(version, _)| minor(version)).collect::<Result<Vec<_>>>()?;
+    let (newest, oldest) = (minors.iter().max().copied().unwrap_or(0), minors.iter().min().copied().unwrap_or(0));
+    ensure!(
+        newest - oldest >= MINORS_APART,
+        "a hub is tried with two kubectls, {MINORS_APART} minors apart, and these are {minors:?}: make the one of {} older",
+        BUILT_BY[1]
+    );
+    *known = Some(found.clone());
+    Ok(found)
+}
+
+fn build(script: &str) -> Result<(String, PathBuf)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(script);
+    let built = Command::new("sh").arg(file).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    match built.status.code() {
+        Some(0) => {}
+        Some(NO_TOOLCHAIN) => bail!("{script} needs Go 1.26 or later on PATH: https://go.dev/dl/"),
+        _ => bail!("{script} failed: {}", built.status),
+    }
+    // The first script prints the control plane's program, which lies beside its kubectl.
+    let program = PathBuf::from(String::from_utf8(built.stdout)?.trim()).with_file_name("kubectl");
+    let version = Command::new(&program).args(["version", "--client", "-o", "yaml"]).output()?;
+    let text = String::from_utf8_lossy(&version.stdout).into_owned();
+    let line = text.lines().find_map(|line| line.trim().strip_prefix("gitVersion: "));
+    Ok((line.with_context(|| format!("{} has no version: {text}", program.display()))?.to_owned(), program))
+}
+
+/// The 36 of `v1.36.3`.
+fn minor(version: &str) -> Result<u32> {
+    let minor = version.strip_prefix("v1.").and_then(|rest| rest.split('.').next());
+    minor.and_then(|minor| minor.parse().ok()).with_context(|| format!("{version} is no version of Kubernetes 1"))
 }

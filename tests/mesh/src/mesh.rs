@@ -175,6 +175,11 @@ impl TestMesh {
         self.parts.keys().filter_map(|name| self.processes.get(name)).map(|process| process.pid).collect()
     }
 
+    /// The process id of a part or an agent.
+    pub fn pid(&self, name: &str) -> Result<u32> {
+        Ok(self.processes.get(name).with_context(|| format!("no process {name}"))?.pid)
+    }
+
     /// Waits until a part says that it is ready, or is dead: then `false`.
     pub async fn ready_or_dead(&self, name: &str, limit: Duration) -> Result<bool> {
         let api = self.parts.get(name).with_context(|| format!("no part {name}"))?.api()?;

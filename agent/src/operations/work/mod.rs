@@ -7,6 +7,7 @@ mod ending;
 mod exec;
 mod helm;
 mod keeper;
+mod look;
 mod outcome;
 mod plan;
 mod prune;
@@ -242,6 +243,8 @@ impl Job {
     /// Waits for readiness, or until what was removed is gone, where the work asks for it.
     async fn settle_down(&mut self, objects: &Objects) -> Result<Waited, Halt> {
         let gone = match &self.plan.order.head.work {
+            // A look at what an earlier operation applied: a rollout's, after its bake.
+            Work::Apply { wait: true, dry_run: true, .. } => return look::at_all(self, objects).await,
             Work::Apply { wait: true, dry_run: false, .. }
             | Work::Scale { wait: true, .. }
             | Work::Restart { wait: true, .. }
@@ -352,7 +355,7 @@ impl Job {
 
     async fn write_origin(&mut self, position: u32, live: Option<&Value>) -> Result<Origin, Halt> {
         let object = live.map(roadstead_manifest::strip);
-        let kept = if self.ledger.has_room() { object.clone() } else { None };
+        let kept = kept(object.as_ref(), self.ledger.has_room());
         self.ledger.add(vec![Record::Before { position, object: kept, key: None }], Keep::Written).await?;
         kill::point("agent.origin_written");
         Ok(Origin { object, earlier: false })
@@ -419,6 +422,27 @@ struct Origin {
 static NOWHERE: ObjectKey =
     ObjectKey { api_version: String::new(), kind: String::new(), namespace: None, name: String::new() };
 
+/// What is written down of an object's earlier state. Where there is no room for it: only that it was there, or a run that is
+/// taken up again would say that it made the object, and an undo would remove it.
+fn kept(object: Option<&Value>, has_room: bool) -> Option<Value> {
+    object.map(|object| if has_room { object.clone() } else { Value::Object(serde_json::Map::new()) })
+}
+
 fn failed(error: Error) -> RunEnding {
     RunEnding { ending: Ending::Failed, counts: Counts::default(), error: Some(error), exit_code: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn regression_what_was_there_is_never_written_down_as_absent() {
+        let object = json!({ "kind": "ConfigMap" });
+        assert_eq!(kept(Some(&object), true), Some(object.clone()));
+        assert_eq!(kept(Some(&object), false), Some(json!({})));
+        assert_eq!((kept(None, true), kept(None, false)), (None, None));
+    }
 }

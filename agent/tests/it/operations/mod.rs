@@ -3,6 +3,7 @@
 mod cluster;
 mod drift;
 mod helm;
+mod look;
 mod manifests;
 mod orders;
 mod patience;

@@ -67,6 +67,11 @@ impl Moody {
                 Some(object) => (200, object.clone()),
                 None => (404, failure(404)),
             },
+            // Whoever only asks changes nothing.
+            (Some(name), Method::PATCH) if head.uri.query().is_some_and(|query| query.contains("dryRun=All")) => {
+                let live = self.objects.lock().unwrap().get(&name).cloned();
+                (200, live.unwrap_or_else(|| serde_json::from_slice(&body).unwrap()))
+            }
             (Some(name), Method::PATCH) => self.change(name, &body),
             (Some(name), Method::DELETE) => {
                 let _may = self.removing.lock().await;

@@ -3,49 +3,27 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use comfy_table::Cell;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::super::ended::Ended;
-use super::super::hub::{Hub, segment};
+use super::super::hub::Hub;
 use super::super::output::{Output, plain as clean, table};
-use super::{Doors, names};
+use super::door::Door;
+use super::names;
 use crate::args::kube::GetArgs;
 
-/// Clusters that are asked at once.
-const AT_ONCE: usize = 16;
+/// Clusters that are asked at once: so many that hang hold nobody up.
+const AT_ONCE: usize = 64;
 /// Longest wait for one cluster: the others' rows are there by then.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for all of them, however many are away.
 const PATIENCE_IN_ALL: Duration = Duration::from_secs(30);
-/// Rows of one page, as kubectl asks.
-const PAGE: usize = 500;
-/// Most pages of one cluster: what nobody reads is not fetched.
-const PAGES_MAX: usize = 40;
-/// Largest answer of one cluster.
-const ANSWER_MAX: usize = 32 * 1024 * 1024;
-/// What the hub's own refusals begin with, to tell kubectl's users that it is not the cluster's.
-const OWN_WORDS: &str = "roadstead: ";
-/// What asks for the columns that kubectl prints.
-const AS_TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-
-/// A kind as a cluster serves it.
-struct Kind {
-    base: String,
-    plural: String,
-    namespaced: bool,
-}
-
-/// A way to the Kubernetes door.
-#[derive(Clone)]
-struct Door {
-    client: reqwest::Client,
-    url: String,
-    token: String,
-}
+/// And so much more for each: the door takes 200 requests a second from one credential, and a cluster is asked three times.
+const PATIENCE_FOR_EACH: Duration = Duration::from_millis(15);
 
 pub(in crate::client) async fn get(hub: &mut Hub, args: &GetArgs, output: Output) -> Result<()> {
     let clusters = match &args.cluster {
@@ -55,21 +33,30 @@ pub(in crate::client) async fn get(hub: &mut Hub, args: &GetArgs, output: Output
     if clusters.is_empty() {
         bail!("no cluster that you can see matches");
     }
-    let door = Door::open(hub).await?;
-    let began = Instant::now();
-    let asked = clusters.into_iter().map(|cluster| {
-        let door = door.clone();
-        async move {
-            let now = Instant::now();
-            let until = (now + PATIENCE).min(began + PATIENCE_IN_ALL);
-            let answer = timeout_at(until, door.list(&cluster, args)).await;
-            let late = || Err(anyhow!("no answer in {} s", until.saturating_duration_since(now).as_secs()));
-            (cluster, answer.unwrap_or_else(|_| late()))
+    let door = &Door::open(hub).await?;
+    let answers = ask_all(clusters, async |cluster| door.list(&cluster, args).await).await;
+    show(&answers, output)
+}
+
+/// Asks every cluster, many at once, and waits for none too long. Answers are in the order of the clusters' names.
+async fn ask_all(clusters: Vec<String>, ask: impl AsyncFn(String) -> Result<Value>) -> Vec<(String, Result<Value>)> {
+    let whole = PATIENCE_IN_ALL + PATIENCE_FOR_EACH * u32::try_from(clusters.len()).unwrap_or(u32::MAX);
+    let end = Instant::now() + whole;
+    let ask = &ask;
+    let asked = clusters.into_iter().map(|cluster| async move {
+        let now = Instant::now();
+        if now >= end {
+            let why = anyhow!("not asked in time: others had no answer, and {} s are over", whole.as_secs());
+            return (cluster, Err(why));
         }
+        let until = (now + PATIENCE).min(end);
+        let answer = timeout_at(until, ask(cluster.clone())).await;
+        let late = || Err(anyhow!("no answer in {} s", (until - now).as_secs().max(1)));
+        (cluster, answer.unwrap_or_else(|_| late()))
     });
     let mut answers: Vec<(String, Result<Value>)> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
     answers.sort_by(|one, other| one.0.cmp(&other.0));
-    show(&answers, output)
+    answers
 }
 
 /// Prints what there is, and says what there is not.
@@ -166,124 +153,6 @@ fn plain(value: &Value) -> String {
     }
 }
 
-impl Door {
-    async fn open(hub: &mut Hub) -> Result<Self> {
-        let (url, authority) = Doors::of(hub).await?;
-        let mut builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        if let Some(pem) = &authority {
-            for certificate in reqwest::Certificate::from_pem_bundle(pem.as_bytes())? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let profile = hub.profile();
-        let token = profile.api_key.clone().or_else(|| profile.access_token.clone()).context("log in first")?;
-        Ok(Self { client: builder.build().context("failed to set up HTTP")?, url, token })
-    }
-
-    async fn ask(&self, cluster: &str, path: &str, accept: &str) -> Result<Value> {
-        let request = self.client.get(format!("{}/k/{cluster}{path}", self.url)).bearer_auth(&self.token);
-        let mut response =
-            request.header("accept", accept).send().await.context("the Kubernetes door is not reached")?;
-        let status = response.status();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
-            if bytes.len() + chunk.len() > ANSWER_MAX {
-                bail!("the answer is larger than {ANSWER_MAX} bytes");
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        if !status.is_success() {
-            let said = body["message"].as_str().map(|message| message.strip_prefix(OWN_WORDS).unwrap_or(message));
-            bail!("{}", said.map_or_else(|| format!("it answered {status}"), str::to_owned));
-        }
-        Ok(body)
-    }
-
-    async fn list(&self, cluster: &str, args: &GetArgs) -> Result<Value> {
-        let kind = self.find(cluster, &args.kind).await?;
-        let mut path = kind.base.clone();
-        if let (true, Some(namespace)) = (kind.namespaced, &args.namespace) {
-            path.push_str("/namespaces/");
-            path.push_str(&segment(namespace));
-        }
-        path.push('/');
-        path.push_str(&kind.plural);
-        let mut query = vec![format!("limit={PAGE}")];
-        if let Some(selector) = &args.selector {
-            query.push(format!("labelSelector={}", segment(selector)));
-        }
-        if let Some(name) = &args.name {
-            query.push(format!("fieldSelector=metadata.name%3D{}", segment(name)));
-        }
-        let path = format!("{path}?{}", query.join("&"));
-        let mut whole = self.ask(cluster, &path, AS_TABLE).await?;
-        for _ in 1..PAGES_MAX {
-            let Some(next) = rest(&whole) else { return Ok(whole) };
-            let page = self.ask(cluster, &format!("{path}&continue={next}"), AS_TABLE).await?;
-            extend(&mut whole, page);
-        }
-        match rest(&whole) {
-            None => Ok(whole),
-            Some(_) => bail!("it has more than {} of them; narrow it with -n or -l", PAGE * PAGES_MAX),
-        }
-    }
-
-    /// Finds a kind by its plural, singular, short name or `plural.group`, the core group first.
-    async fn find(&self, cluster: &str, kind: &str) -> Result<Kind> {
-        let wanted = kind.to_lowercase();
-        let (wanted, group) =
-            wanted.split_once('.').map_or((wanted.as_str(), None), |(kind, group)| (kind, Some(group)));
-        if group.is_none() {
-            let core = self.ask(cluster, "/api/v1", "application/json").await?;
-            if let Some(found) = pick(&core, wanted, "/api/v1") {
-                return Ok(found);
-            }
-        }
-        let groups = self.ask(cluster, "/apis", "application/json").await?;
-        for entry in array(&groups["groups"]) {
-            if group.is_some_and(|group| entry["name"] != group) {
-                continue;
-            }
-            let Some(version) = entry["preferredVersion"]["groupVersion"].as_str() else { continue };
-            let base = format!("/apis/{version}");
-            // A group whose server is away must not hide the others.
-            let Ok(resources) = self.ask(cluster, &base, "application/json").await else { continue };
-            if let Some(found) = pick(&resources, wanted, &base) {
-                return Ok(found);
-            }
-        }
-        bail!("it has no kind {kind}")
-    }
-}
-
-/// Where a list goes on.
-fn rest(page: &Value) -> Option<String> {
-    page["metadata"]["continue"].as_str().filter(|next| !next.is_empty()).map(segment)
-}
-
-/// The rows of the next page behind those that are there.
-fn extend(whole: &mut Value, mut page: Value) {
-    if let (Some(rows), Some(more)) = (whole["rows"].as_array_mut(), page["rows"].as_array_mut()) {
-        rows.append(more);
-    }
-    whole["metadata"] = page["metadata"].take();
-}
-
-fn pick(resources: &Value, wanted: &str, base: &str) -> Option<Kind> {
-    array(&resources["resources"]).iter().find_map(|resource| {
-        let plural = resource["name"].as_str().filter(|name| !name.contains('/'))?;
-        let singular = resource["singularName"].as_str().unwrap_or_default();
-        let kind = resource["kind"].as_str().unwrap_or_default().to_lowercase();
-        let short = array(&resource["shortNames"]).iter().any(|short| short == wanted);
-        (plural == wanted || singular == wanted || kind == wanted || short).then(|| Kind {
-            base: base.to_owned(),
-            plural: plural.to_owned(),
-            namespaced: resource["namespaced"].as_bool().unwrap_or(false),
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,13 +168,41 @@ mod tests {
         assert!(show(&[away()], output).is_err() && show(&[away(), away()], output).is_err());
     }
 
-    #[test]
-    fn pages_become_one_list() {
-        let page = |name: &str, next: &str| json!({ "metadata": { "continue": next }, "rows": [{ "cells": [name] }] });
-        let mut whole = page("a", "t/1");
-        assert_eq!(rest(&whole).as_deref(), Some("t%2F1"));
-        extend(&mut whole, page("b", ""));
-        assert_eq!((rest(&whole), array(&whole["rows"]).len()), (None, 2));
+    /// Clusters in the order in which they are asked; those whose names begin with `hung` never answer.
+    async fn asked(hung: usize, well: usize) -> Vec<(String, Result<Value>)> {
+        let names = (0..hung).map(|number| format!("hung-{number:04}"));
+        let names = names.chain((0..well).map(|number| format!("well-{number:04}"))).collect();
+        ask_all(names, async |name| {
+            if name.starts_with("hung") {
+                std::future::pending::<()>().await;
+            }
+            Ok(json!({}))
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_clusters_that_answer_do_not_wait_behind_those_that_hang() {
+        let answers = asked(150, 40).await;
+        assert_eq!(answers.len(), 190);
+        for (cluster, answer) in answers {
+            match answer {
+                Ok(_) => assert!(cluster.starts_with("well"), "{cluster}"),
+                Err(fault) => assert_eq!((&cluster[..4], fault.to_string().as_str()), ("hung", "no answer in 10 s")),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn regression_a_cluster_that_was_not_asked_is_not_called_silent() {
+        let began = Instant::now();
+        let answers = asked(1_000, 1).await;
+        assert!(began.elapsed() < Duration::from_secs(46), "{:?}", began.elapsed());
+        let said = |(cluster, answer): &(String, Result<Value>)| format!("{cluster}: {}", answer.as_ref().unwrap_err());
+        assert_eq!(said(&answers[0]), "hung-0000: no answer in 10 s");
+        let last = "well-0000: not asked in time: others had no answer, and 45 s are over";
+        assert_eq!(said(&answers[1_000]), last);
+        assert!(answers.iter().all(|answer| !said(answer).contains("in 0 s")));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! The commands around kubectl: `kubeconfig`, `env`, `kube-credential`, and kubectl's verbs for one cluster.
 
 mod config;
+mod door;
+mod fixed;
 mod get;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use reqwest::Method;
+use roadstead_contracts::ids::ClusterId;
 use roadstead_runtime::{Clock as _, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,8 +23,12 @@ use super::profile::Profile;
 use crate::args::kube::{CredentialArgs, EnvArgs, KubeconfigArgs, KubectlArgs};
 use config::{Credential, Source};
 
-/// Clusters of `--all`: a kubeconfig of more is of no use to anybody.
-const CLUSTERS_MAX: usize = 1_000;
+/// Clusters that one command is about: what a hub is built for.
+const CLUSTERS_MAX: usize = 10_000;
+/// Contexts of `--all`: with more the file is larger than kubectl reads in a moment.
+const CONTEXTS_MAX: usize = 5_000;
+/// What must be installed: older ones do not take credentials from a program as this one gives them.
+const KUBECTL: &str = "kubectl 1.22 or later, within one minor version of the cluster's Kubernetes";
 /// An access token that ends sooner is exchanged: kubectl may use it for a minute.
 const TOKEN_LEFT_SECONDS: i64 = 120;
 
@@ -75,37 +82,53 @@ fn plugin() -> Result<Credential> {
     Ok(Credential::Plugin { program, profile })
 }
 
+/// A cluster as the hub knows it.
+#[derive(Debug, Clone, Deserialize)]
+struct Known {
+    id: ClusterId,
+    name: String,
+}
+
+async fn known(hub: &mut Hub, cluster: &str) -> Result<Known> {
+    hub.get(&format!("/api/v1/clusters/{}", segment(cluster))).await
+}
+
 async fn name_of(hub: &mut Hub, cluster: &str) -> Result<String> {
-    let found: Value = hub.get(&format!("/api/v1/clusters/{}", segment(cluster))).await?;
-    Ok(found["name"].as_str().context("the hub gave a cluster without a name")?.to_owned())
+    known(hub, cluster).await.map(|known| known.name)
+}
+
+/// All clusters that can be seen, by name; those with labels when a selector is given.
+async fn all(hub: &mut Hub, selector: Option<&str>, most: usize) -> Result<Vec<Known>> {
+    let filter = selector.map_or_else(String::new, |selector| format!("&labels={}", segment(selector)));
+    let mut found: Vec<Known> = hub.all("/api/v1/clusters", &filter, most).await?;
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    found.dedup_by(|one, other| one.id == other.id);
+    Ok(found)
 }
 
 /// Names of the clusters that can be seen, those with labels when a selector is given.
 pub(super) async fn names(hub: &mut Hub, selector: Option<&str>) -> Result<Vec<String>> {
-    let mut path = format!("/api/v1/clusters?limit={CLUSTERS_MAX}");
-    if let Some(selector) = selector {
-        path.push_str("&labels=");
-        path.push_str(&segment(selector));
-    }
-    let found: Vec<Value> = hub.get(&path).await?;
-    let mut names: Vec<String> = found.iter().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect();
-    names.sort();
-    Ok(names)
+    Ok(all(hub, selector, CLUSTERS_MAX).await?.into_iter().map(|known| known.name).collect())
 }
 
 /// Runs `kubeconfig`.
 pub(super) async fn kubeconfig(hub: &mut Hub, args: &KubeconfigArgs, output: Output) -> Result<()> {
-    let clusters = match &args.cluster {
-        Some(cluster) => vec![name_of(hub, cluster).await?],
-        None => names(hub, None).await?,
+    let meant = match &args.cluster {
+        Some(cluster) => vec![known(hub, cluster).await?],
+        None => all(hub, None, CONTEXTS_MAX).await?,
     };
-    ensure!(!clusters.is_empty(), "there is no cluster that you can see");
-    let credential = if args.fixed { Credential::Token(fixed(hub, args.lifetime).await?) } else { plugin()? };
+    ensure!(!meant.is_empty(), "there is no cluster that you can see");
+    let clusters: Vec<String> = meant.iter().map(|one| one.name.clone()).collect();
+    let mut source = source(hub, plugin()?).await?;
+    if args.fixed {
+        // Last of all that asks the hub: no key is left behind by a command that then fails.
+        source.credential = Credential::Token(fixed::token(hub, &meant, args.lifetime, args.role).await?);
+    }
     let current = args.use_context.then(|| clusters.first().map(String::as_str)).flatten();
     // A file with one context and nothing else may as well have it as the current one.
     let alone = !args.merge && clusters.len() == 1;
     let current = current.or_else(|| alone.then(|| clusters.first().map(String::as_str)).flatten());
-    let made = source(hub, credential).await?.config(&clusters, current);
+    let made = source.config(&clusters, current);
     if args.merge {
         let file = config::default_file()?;
         config::update(&file, &made, args.use_context)?;
@@ -119,15 +142,6 @@ pub(super) async fn kubeconfig(hub: &mut Hub, args: &KubeconfigArgs, output: Out
         }
         None => write_line(&config::text(&made)?),
     }
-}
-
-/// A token for a file: a key of its own, which ends by itself.
-async fn fixed(hub: &mut Hub, lifetime: u32) -> Result<String> {
-    let ends = SystemClock.now() + chrono::Duration::seconds(i64::from(lifetime));
-    let ends = ends.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    let body = json!({ "key_name": format!("kubeconfig until {ends}"), "expires_at": ends });
-    let made: Value = hub.exchange(Method::POST, "/api-keys/", &body).await?;
-    Ok(made["api_key"].as_str().context("the hub gave no key")?.to_owned())
 }
 
 /// Writes the kubeconfig of one cluster where this user's programs keep such files; answers where.
@@ -195,18 +209,19 @@ fn ends_at(token: &str) -> Option<i64> {
     serde_json::from_slice::<Value>(&claims).ok()?["exp"].as_i64()
 }
 
-/// Runs kubectl for one cluster, with this terminal.
+/// Becomes kubectl for one cluster, with this terminal.
 pub(super) async fn kubectl(hub: &mut Hub, verb: &str, args: &KubectlArgs) -> Result<()> {
     let file = own_file(hub, &args.cluster).await?;
-    let mut command = tokio::process::Command::new("kubectl");
-    command.arg("--kubeconfig").arg(&file).arg(verb).args(&args.rest);
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    let status = command.status().await.context("failed to run kubectl; is it installed?")?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(code) => std::process::exit(code),
-        None => bail!("kubectl was ended by a signal"),
+    // In place of this program and not under it: who ends `port-forward` by its process has ended it, and nobody is left behind
+    // with the port.
+    let fault = Command::new("kubectl").arg("--kubeconfig").arg(&file).arg(verb).args(&args.rest).exec();
+    if fault.kind() == std::io::ErrorKind::NotFound {
+        bail!(
+            "`roadstead {verb}` starts kubectl, and there is none on this machine's PATH: install {KUBECTL} \
+             (https://kubernetes.io/docs/tasks/tools/)"
+        );
     }
+    Err(fault).context("failed to start kubectl")
 }
 
 /// Keeps two commands from using one refresh token at the same time, which the hub would take for theft.

@@ -1,12 +1,11 @@
 //! `roadstead apply`, `diff`, `delete`.
 
-use std::io::{IsTerminal as _, Write as _};
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::json;
 
 use super::super::ended::Ended;
 use super::super::hub::{Hub, segment};
+use super::confirm::{objects, several};
 use super::files::{form, read, texts};
 use super::submit::{Request, Stay, begin, clusters, finish};
 use crate::args::OutputFormat;
@@ -18,6 +17,15 @@ pub(in crate::client) async fn apply(hub: &mut Hub, args: &ApplyArgs, format: Ou
     let clusters = clusters(hub, &args.target).await?;
     let (kind, body) = form(&files);
     let dry_run = args.dry_run == DryRun::Server;
+    if let Some(inventory) = &args.inventory
+        && args.prune
+        && !dry_run
+        && !args.yes
+        && clusters.len() > 1
+    {
+        let what = format!("Apply {} and remove what else the inventory {inventory} lists,", objects(&files)?);
+        several(&what, &clusters, false)?;
+    }
     let mut query = Query::default();
     query.add("dry_run", dry_run.then_some("server"));
     query.add("namespace", args.manifests.namespace.as_deref());
@@ -66,8 +74,8 @@ pub(in crate::client) async fn delete(hub: &mut Hub, args: &DeleteArgs, format: 
     let files = read(&args.manifests.files)?;
     let clusters = clusters(hub, &args.target).await?;
     let dry_run = args.dry_run == DryRun::Server;
-    if !dry_run && clusters.len() > 1 && !args.yes {
-        ask(&format!("Remove the objects of {} file(s) from {} clusters?", files.len(), clusters.len()))?;
+    if !dry_run && !args.yes && clusters.len() > 1 {
+        several(&format!("Remove {}", objects(&files)?), &clusters, false)?;
     }
     let work = json!({
         "kind": "delete",
@@ -84,22 +92,6 @@ pub(in crate::client) async fn delete(hub: &mut Hub, args: &DeleteArgs, format: 
         (false, false) => Stay::No,
     };
     finish(hub, begun, stay, format).await
-}
-
-/// Asks on a terminal; refuses to guess elsewhere.
-pub(super) fn ask(question: &str) -> Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Ended::usage(format!("{question} Say --yes")).into());
-    }
-    print!("{question} [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("no answer")?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        Ok(())
-    } else {
-        Err(Ended { code: 3, said: "nothing was done".to_owned() }.into())
-    }
 }
 
 /// A query, pair by pair.

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::super::ended::Ended;
 use super::super::hub::Hub;
 use super::apply::Query;
+use super::confirm::{revision, several};
 use super::files::{Manifest, fields, read};
 use super::submit::{Request, Stay, begin, clusters, finish};
 use crate::args::OutputFormat;
@@ -17,8 +18,13 @@ use crate::args::operations::{DryRun, HelmCommand, HelmInstallArgs, ReleaseArgs}
 pub(in crate::client) async fn run(hub: &mut Hub, command: &HelmCommand, format: OutputFormat) -> Result<()> {
     match command {
         HelmCommand::Install(args) => install(hub, args, format).await,
-        HelmCommand::Rollback { release, revision } => change(hub, release, "rollback", *revision, format).await,
-        HelmCommand::Uninstall { release } => change(hub, release, "uninstall", None, format).await,
+        HelmCommand::Rollback { release, revision: to, yes } => {
+            let back = format!("back to {}", revision(*to));
+            change(hub, release, "rollback", *to, ("Take", back.as_str(), *yes), format).await
+        }
+        HelmCommand::Uninstall { release, yes } => {
+            change(hub, release, "uninstall", None, ("Remove", "with everything of it", *yes), format).await
+        }
     }
 }
 
@@ -57,14 +63,19 @@ async fn install(hub: &mut Hub, args: &HelmInstallArgs, format: OutputFormat) ->
     finish(hub, begun, stay, format).await
 }
 
+/// `asked` are the words before and after the release's name, and whether the answer is known to be yes.
 async fn change(
     hub: &mut Hub,
     args: &ReleaseArgs,
     action: &str,
     revision: Option<u32>,
+    asked: (&str, &str, bool),
     format: OutputFormat,
 ) -> Result<()> {
     let clusters = clusters(hub, &args.target).await?;
+    let (verb, how, yes) = asked;
+    let what = format!("{verb} the release {} of the namespace {} {how},", args.release, args.namespace);
+    several(&what, &clusters, yes)?;
     let work = json!({
         "kind": "helm",
         "action": action,

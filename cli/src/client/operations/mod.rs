@@ -2,6 +2,7 @@
 
 mod apply;
 mod colour;
+mod confirm;
 mod drift;
 mod files;
 mod follow;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::super::ended::Ended;
 use super::super::hub::{Hub, segment};
 use super::super::output::{Output, age, state, table};
-use super::apply::ask;
+use super::confirm::{ask, question};
 use super::files::{read, texts};
 use super::model::plain;
 use super::progress::Progress;
@@ -22,6 +22,8 @@ use crate::args::operations::{RolloutArgs, RolloutCommand};
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks that may fail in a row before a watch gives up: three minutes of an absent hub.
 const FAILED_LOOKS_MAX: u32 = 180;
+/// Longest name of a rollout in the hub, in bytes.
+const NAME_MAX: usize = 200;
 /// Exit code of a command that was interrupted.
 const INTERRUPTED: u8 = 130;
 
@@ -56,7 +58,7 @@ fn path(id: &str, tail: &str) -> String {
 async fn create(hub: &mut Hub, args: &RolloutArgs, format: OutputFormat) -> Result<()> {
     let files = read(&args.manifests.files)?;
     let mut body = json!({
-        "name": args.name,
+        "name": name(args),
         "kind": "apply",
         "manifests": texts(&files)?,
         "namespace": args.manifests.namespace,
@@ -72,8 +74,7 @@ async fn create(hub: &mut Hub, args: &RolloutArgs, format: OutputFormat) -> Resu
     }
     if !args.yes {
         let would: Value = hub.exchange(Method::POST, "/api/v1/rollouts", &body).await?;
-        let removes = if would["destructive"] == true { " and may remove some" } else { "" };
-        ask(&format!("Change {} objects in each of {} clusters{removes}?", would["objects"], would["clusters"]))?;
+        ask(&asked(&would))?;
     }
     body["confirmed"] = json!(true);
     let key = super::fresh_key();
@@ -85,6 +86,27 @@ async fn create(hub: &mut Hub, args: &RolloutArgs, format: OutputFormat) -> Resu
         return watch(hub, &id, format).await;
     }
     Output::new(format).print(&made, summary)
+}
+
+/// Its name: the first file's when there is none, for the hub takes no rollout without.
+fn name(args: &RolloutArgs) -> String {
+    if !args.name.is_empty() {
+        return args.name.clone();
+    }
+    let first = args.manifests.files.first().map(|file| file.display().to_string());
+    let mut name = first.filter(|first| first != "-").unwrap_or_else(|| "stdin".to_owned());
+    name.truncate(name.floor_char_boundary(NAME_MAX));
+    name
+}
+
+/// What a rollout would touch, as the hub counted it.
+fn asked(would: &Value) -> String {
+    let names: Vec<String> =
+        array(&would["cluster_names"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let objects = would["objects"].as_u64().unwrap_or(0);
+    let objects = if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") };
+    let removes = if would["destructive"] == true { " and remove what else the inventory lists," } else { "" };
+    question(&format!("Apply {objects}{removes}"), &names)
 }
 
 /// The plan of the file, and what was said beside it.
@@ -174,7 +196,7 @@ fn lines(rollout: &Value) -> Vec<String> {
             }
         }
         if let Some(until) = wave["bakes_until"].as_str() {
-            lines.push(format!("wave {}  watched until {until}", wave["number"]));
+            lines.push(format!("wave {}  bakes until {until}", wave["number"]));
         }
     }
     lines
@@ -234,4 +256,19 @@ fn list(rollouts: &[Value]) -> String {
         ]
     };
     table(&["ROLLOUT", "NAME", "STATE", "CLUSTERS", "BY", "AGE"], rollouts.iter().map(row).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regression_what_a_rollout_removes_is_asked_with_the_clusters_names() {
+        let mut would = json!({ "objects": 3, "clusters": 2, "cluster_names": ["east", "west"], "destructive": true });
+        let asks = "Apply 3 objects and remove what else the inventory lists, in each of 2 clusters (east and west)?";
+        assert_eq!(asked(&would), asks);
+        would["destructive"] = json!(false);
+        would["objects"] = json!(1);
+        assert_eq!(asked(&would), "Apply 1 object in each of 2 clusters (east and west)?");
+    }
 }

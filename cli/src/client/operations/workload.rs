@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::ended::Ended;
 use super::super::hub::Hub;
+use super::confirm::{revision, several};
 use super::submit::{Request, Stay, begin, clusters, finish};
 use crate::args::OutputFormat;
 use crate::args::operations::{RollbackArgs, ScaleArgs, WorkloadArgs};
@@ -19,24 +20,39 @@ const KINDS: [(&[&str], &str); 4] = [
 
 /// Runs `scale`.
 pub(in crate::client) async fn scale(hub: &mut Hub, args: &ScaleArgs, format: OutputFormat) -> Result<()> {
-    change(hub, &args.workload, json!({ "kind": "scale", "replicas": args.replicas }), format).await
+    // Any other number leaves something running.
+    let stops = (args.replicas == 0).then_some(("Scale", "to 0"));
+    change(hub, &args.workload, json!({ "kind": "scale", "replicas": args.replicas }), stops, format).await
 }
 
 /// Runs `restart`.
 pub(in crate::client) async fn restart(hub: &mut Hub, args: &WorkloadArgs, format: OutputFormat) -> Result<()> {
-    change(hub, args, json!({ "kind": "restart" }), format).await
+    change(hub, args, json!({ "kind": "restart" }), Some(("Restart", "pod after pod")), format).await
 }
 
 /// Runs `rollback`.
 pub(in crate::client) async fn rollback(hub: &mut Hub, args: &RollbackArgs, format: OutputFormat) -> Result<()> {
-    change(hub, &args.workload, json!({ "kind": "rollback", "revision": args.revision }), format).await
+    let back = format!("back to {}", revision(args.revision));
+    let work = json!({ "kind": "rollback", "revision": args.revision });
+    change(hub, &args.workload, work, Some(("Take", back.as_str())), format).await
 }
 
-async fn change(hub: &mut Hub, args: &WorkloadArgs, mut work: Value, format: OutputFormat) -> Result<()> {
+/// `stops` are the words before and after the workload's name, of a change that removes or stops something.
+async fn change(
+    hub: &mut Hub,
+    args: &WorkloadArgs,
+    mut work: Value,
+    stops: Option<(&str, &str)>,
+    format: OutputFormat,
+) -> Result<()> {
     work["object"] = object(&args.object, &args.namespace)?;
     work["wait"] = json!(args.wait.wait);
     work["deadline_seconds"] = json!(args.wait.timeout);
     let clusters = clusters(hub, &args.target).await?;
+    if let Some((verb, how)) = stops {
+        let what = format!("{verb} {} of the namespace {} {how},", args.object, args.namespace);
+        several(&what, &clusters, args.yes)?;
+    }
     let begun = begin(hub, clusters, &Request::Work(&work)).await;
     finish(hub, begun, if args.wait.wait { Stay::UntilEnd } else { Stay::No }, format).await
 }

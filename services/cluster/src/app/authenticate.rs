@@ -111,14 +111,41 @@ impl Authentication {
         }
     }
 
-    /// What may be said to other services of a credential. Wrong ones end here.
-    async fn proof(&self, credential: &Credential) -> Result<CredentialProof> {
+    /// What may be said to other services of a credential. Wrong ones end here: nobody is asked about a token whose signature
+    /// does not hold.
+    pub(crate) async fn proof(&self, credential: &Credential) -> Result<CredentialProof> {
         match credential {
             Credential::ApiKey(key) => {
                 token::api_key_proof(key.expose()).ok_or_else(|| Error::of(Code::InvalidCredential))
             }
             Credential::Bearer(bearer) => Ok(self.keys.verify(bearer.expose()).await?.proof()),
         }
+    }
+
+    /// Whose a credential is, from its proof: the second half of [`Authenticator::authenticate`], for a door that counts by
+    /// what the first half said.
+    pub(crate) async fn accepted(
+        &self,
+        credential: &Credential,
+        proof: Result<CredentialProof>,
+        context: &RequestContext,
+    ) -> Result<Caller> {
+        let kind = match credential {
+            Credential::ApiKey(_) => "api_key",
+            Credential::Bearer(_) => "bearer",
+        };
+        let answer = match proof {
+            Ok(proof) => self.whose(proof, context).await,
+            Err(error) => Err(error),
+        };
+        let answer = answer.and_then(|caller| caller.principal.check_source(context.client).map(|()| caller));
+        let outcome = match &answer {
+            Ok(_) => "accepted",
+            Err(error) if error.code.status() < 500 => "refused",
+            Err(_) => "unavailable",
+        };
+        self.metrics.authentications.get_or_create(&Label { credential: kind, outcome }).inc();
+        answer
     }
 
     async fn whose(&self, proof: CredentialProof, context: &RequestContext) -> Result<Caller> {
@@ -255,21 +282,7 @@ impl Authenticator for Authentication {
     }
 
     async fn authenticate(&self, credential: &Credential, context: &RequestContext) -> Result<Caller> {
-        let kind = match credential {
-            Credential::ApiKey(_) => "api_key",
-            Credential::Bearer(_) => "bearer",
-        };
-        let answer = match self.proof(credential).await {
-            Ok(proof) => self.whose(proof, context).await,
-            Err(error) => Err(error),
-        };
-        let answer = answer.and_then(|caller| caller.principal.check_source(context.client).map(|()| caller));
-        let outcome = match &answer {
-            Ok(_) => "accepted",
-            Err(error) if error.code.status() < 500 => "refused",
-            Err(_) => "unavailable",
-        };
-        self.metrics.authentications.get_or_create(&Label { credential: kind, outcome }).inc();
-        answer
+        let proof = self.proof(credential).await;
+        self.accepted(credential, proof, context).await
     }
 }

@@ -49,6 +49,10 @@ impl App {
         new: NewRollout,
         context: &RequestContext,
     ) -> Result<MadeRollout> {
+        let clusters_asked = match &new.clusters {
+            Clusters::Selected(labels) => serde_json::json!({ "selector": labels }),
+            Clusters::Named(names) => serde_json::json!({ "clusters": names }),
+        };
         let targets = match new.clusters {
             Clusters::Selected(labels) => self.selected(caller, labels, context).await?,
             Clusters::Named(names) => self.named(caller, names, context).await?,
@@ -67,6 +71,7 @@ impl App {
             plan: new.plan,
             confirmed: new.confirmed,
             idempotency_key: new.idempotency_key,
+            clusters_asked: Some(clusters_asked.to_string()),
         };
         Ok(MadeRollout { answer: self.change(&request, context).await?, clusters })
     }

@@ -1,9 +1,11 @@
 //! What goes through the Kubernetes door, in the trail's words: changes, shells, and reads of secrets. Other reads are lines of
 //! the log.
 
-use roadstead_contracts::audit::{Actor, AuditRecord, Ended, Origin, Outcome, Resource};
+use std::time::Duration;
+
+use roadstead_contracts::audit::{Actor, AuditRecord, Ended, Origin, Outcome, Resource, Text};
 use roadstead_contracts::ids::ClusterId;
-use roadstead_contracts::{Error, Result};
+use roadstead_contracts::{Code, Error};
 use roadstead_policy::kubernetes::{self, Parts};
 
 use super::Audit;
@@ -54,15 +56,26 @@ impl Deed {
             None if parts.verb == "deletecollection" => "kubernetes.delete_collection",
             None => by_method(method),
         };
+        Some(Self::named(action, parts))
+    }
+
+    /// A page that shows the log of a pod; nothing for any other path.
+    pub(crate) fn of_log(path: &str) -> Option<Self> {
+        let parts = kubernetes::parts("GET", path, None).ok()??;
+        let is_log = parts.kind() == "pods" && parts.subresource.as_deref() == Some("log");
+        is_log.then(|| Self::named("kubernetes.logs", parts))
+    }
+
+    fn named(action: &'static str, parts: Parts) -> Self {
         let Parts { group, resource, subresource, namespace, name, .. } = parts;
-        Some(Self {
+        Self {
             action,
             // A namespace is not told to be in itself.
             namespace: namespace.filter(|_| resource != "namespaces"),
             kind: subresource.map_or_else(|| resource.clone(), |subresource| format!("{resource}/{subresource}")),
             name,
             group: Some(group).filter(|group| !group.is_empty()),
-        })
+        }
     }
 
     fn resource(&self, cluster: Option<ClusterId>) -> Resource {
@@ -96,7 +109,7 @@ impl Audit {
     /// Records that somebody was not let through; answers what they are told.
     pub(crate) async fn refused(
         &self,
-        deed: Option<Deed>,
+        deed: Option<&Deed>,
         cluster: &str,
         origin: Origin,
         actor: Option<Actor>,
@@ -113,15 +126,27 @@ impl Audit {
         }
     }
 
-    /// Records what is about to be done, and as whom where that is somebody else; on disk when this answers.
-    pub(crate) async fn announced(
+    /// Records that more callers who are nobody are refused than are written down one by one, and how many were not since
+    /// this was last said.
+    pub(crate) async fn flooded(&self, cluster: &str, origin: Origin, unwritten: u64) {
+        let (id, now, resource) = (self.ids.next(), self.clock.now(), Resource::kind("cluster"));
+        let outcome = Outcome::of_error(&Code::RateLimited.into());
+        let record = AuditRecord::outcome(id, now, origin, Actor::anonymous(), "kubernetes.flood", resource, outcome);
+        let record = record.with("cluster", cluster).with("unwritten", &unwritten.to_string());
+        if self.write(&record).await.is_err() {
+            tracing::warn!("{unwritten} refusals of nobody that is known are not recorded");
+        }
+    }
+
+    /// What is about to be done, and as whom where that is somebody else. Nothing may be done before it is written.
+    pub(crate) fn intent(
         &self,
         deed: &Deed,
         origin: Origin,
         actor: Actor,
         acts_as: Option<&str>,
         cluster: ClusterId,
-    ) -> Result<AuditRecord> {
+    ) -> AuditRecord {
         let (id, now, resource) = (self.ids.next(), self.clock.now(), deed.resource(Some(cluster)));
         let mut intent = AuditRecord::intent(id, now, origin, actor, deed.action, resource);
         if let Some(group) = &deed.group {
@@ -130,8 +155,21 @@ impl Audit {
         if let Some(somebody) = acts_as {
             intent.add("acts_as", somebody);
         }
-        self.write(&intent).await?;
-        Ok(intent)
+        intent
+    }
+
+    /// Records that the client did not wait for what came of it; `open` when the cluster may have done it. Nobody waits.
+    pub(crate) fn left(&self, intent: &AuditRecord, open: bool) {
+        let outcome = Outcome { result: Ended::Cancelled, code: None };
+        let record = intent.ended(self.ids.next(), self.clock.now(), outcome);
+        self.finish_now(&record.with("client", "left").with("done", if open { "unknown" } else { "no" }));
+    }
+
+    /// Records that a session in a container is over. Nobody waits.
+    pub(crate) fn session_ended(&self, intent: &AuditRecord, took: Duration) {
+        let mut record = intent.ended(self.ids.next(), self.clock.now(), Outcome::succeeded());
+        record.action = Text::new("kubernetes.session_end");
+        self.finish_now(&record.with("seconds", &took.as_secs().to_string()));
     }
 
     /// Records what came of it: the cluster's status, or our error.
@@ -187,6 +225,14 @@ mod tests {
         ] {
             assert_eq!(told(method, tail).as_deref(), Some(expected), "{method} {tail}");
         }
+    }
+
+    #[test]
+    fn regression_a_pages_log_is_a_row() {
+        let deed = Deed::of_log("/api/v1/namespaces/a/pods/b/log").unwrap();
+        assert_eq!((deed.action, deed.kind.as_str()), ("kubernetes.logs", "pods/log"));
+        assert_eq!((deed.name.as_deref(), deed.namespace.as_deref()), (Some("b"), Some("a")));
+        assert_eq!(Deed::of_log("/api/v1/namespaces/a/pods/b"), None);
     }
 
     /// The API server undoes escapes before it looks: so must whoever writes down what was asked.

@@ -50,9 +50,20 @@ impl Audit {
         self.spool.append(record).await
     }
 
+    /// Stores how something ended, from where nothing can be waited for.
+    pub(crate) fn finish_now(&self, record: &AuditRecord) {
+        self.spool.push_now(record);
+    }
+
     /// Stores how something ended; nobody waits for the disk.
     pub(crate) async fn finish(&self, record: &AuditRecord) {
         self.spool.push(record).await;
+    }
+
+    /// What is stored and not handed on.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<AuditRecord> {
+        self.spool.oldest()
     }
 
     /// Hands records on until the process stops.

@@ -107,11 +107,31 @@ impl Spool {
     /// Stores a record about something that is done; nobody waits.
     pub(crate) async fn push(&self, record: &AuditRecord) {
         if self.hand_in(record, None, self.state.limit).await.is_err() {
-            tracing::error!("the outcome of {} is not recorded; its intent stands", record.action);
+            not_recorded(record);
+        }
+    }
+
+    /// The same from where nothing can be waited for: a queue that is full takes nothing.
+    pub(crate) fn push_now(&self, record: &AuditRecord) {
+        let stored = self.sender.try_reserve().map_err(|_| unavailable());
+        if stored.and_then(|place| self.put(place, record, None, self.state.limit)).is_err() {
+            not_recorded(record);
         }
     }
 
     async fn hand_in(&self, record: &AuditRecord, stored: Option<oneshot::Sender<bool>>, limit: usize) -> Result<()> {
+        // Counted once there is a place: whoever leaves while waiting for one takes nothing along.
+        let place = self.sender.reserve().await.map_err(|_| unavailable())?;
+        self.put(place, record, stored, limit)
+    }
+
+    fn put(
+        &self,
+        place: mpsc::Permit<'_, Job>,
+        record: &AuditRecord,
+        stored: Option<oneshot::Sender<bool>>,
+        limit: usize,
+    ) -> Result<()> {
         let mut line = serde_json::to_vec(record).map_err(|_| Error::of(Code::Internal))?;
         line.push(b'\n');
         let size = line.len();
@@ -121,11 +141,7 @@ impl Spool {
                 Some("the audit spool is full: the user service does not take records".to_owned());
             return Err(unavailable());
         }
-        let job = Job { record: record.clone(), line, stored };
-        if self.sender.send(job).await.is_err() {
-            self.state.bytes.fetch_sub(size, Ordering::Relaxed);
-            return Err(unavailable());
-        }
+        place.send(Job { record: record.clone(), line, stored });
         Ok(())
     }
 
@@ -174,6 +190,10 @@ impl Spool {
     pub(crate) fn fault(&self) -> Option<String> {
         self.state.inner().fault.clone()
     }
+}
+
+fn not_recorded(record: &AuditRecord) {
+    tracing::error!("the outcome of {} is not recorded; its intent stands", record.action);
 }
 
 fn unavailable() -> Error {

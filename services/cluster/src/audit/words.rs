@@ -2,8 +2,13 @@
 
 use roadstead_http_kit::Word;
 
-/// The word of a changing route; nothing for one that only reads or that another service records.
+/// The word of a changing route, or of one that shows what a session showed; nothing for others that only read or that another
+/// service records.
 pub(super) fn word(method: &str, path: &str) -> Option<Word> {
+    // What a session showed is as good as having been there.
+    if (method, path) == ("GET", "/api/v1/recordings/{recording}") {
+        return Some(Word::here("recording.read", "recording"));
+    }
     if matches!(method, "GET" | "HEAD" | "OPTIONS") || is_recorded_elsewhere(path) {
         return None;
     }
@@ -95,6 +100,8 @@ mod tests {
             assert_eq!(at("POST", "select-cluster-and-get-namespaces/{cluster}"), None);
         }
         assert_eq!(action("GET", "/api/v1/clusters"), None);
+        assert_eq!(action("GET", "/api/v1/recordings/{recording}").unwrap(), "recording.read");
+        assert_eq!(action("GET", "/api/v1/recordings"), None);
         assert_eq!(action("POST", "/api/v1/auth/{tail:.*}"), None);
     }
 }

@@ -64,18 +64,8 @@ pub(super) fn labels(query: &QueryPairs) -> Result<Labels> {
     Ok(labels)
 }
 
-/// A page as an answer.
-pub(super) fn answer<T, V: Serialize>(
-    path: &str,
-    page: Page<T>,
-    asked: &PageRequest,
-    view: impl Fn(T) -> V,
-) -> HttpResponse {
-    answer_filtered(path, &QueryPairs::default(), page, asked, view)
-}
-
 /// A page of a list with filters: the next page has the same ones.
-pub(super) fn answer_filtered<T, V: Serialize>(
+pub(super) fn answer<T, V: Serialize>(
     path: &str,
     filters: &QueryPairs,
     page: Page<T>,
@@ -133,5 +123,14 @@ mod tests {
         for bad in ["labels=a", "labels=%25%3Db", "labels=a%3D%27%20OR%201"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn regression_the_next_page_has_the_filter_of_this_one() {
+        let query = QueryPairs::parse("labels=env%3Dprod&limit=2&offset=4").unwrap();
+        let shown = Page { items: vec![1, 2], total: 3, next_cursor: Some("c".to_owned()) };
+        let answer = answer("/api/v1/clusters", &query, shown, &page("limit=2").unwrap(), |item| item);
+        let link = answer.headers().get(LINK).unwrap().to_str().unwrap();
+        assert_eq!(link, "</api/v1/clusters?limit=2&cursor=c&labels=env%3Dprod>; rel=\"next\"");
     }
 }

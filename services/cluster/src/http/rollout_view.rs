@@ -23,7 +23,7 @@ pub(crate) struct RolloutView {
     /// What is done in each cluster, without the manifests.
     #[schema(value_type = Object)]
     payload: Value,
-    /// How it goes.
+    /// How it goes. Of an override, `patch` says only how many bytes it has.
     #[schema(value_type = Object)]
     plan: Value,
     /// Name of the account that asked.
@@ -57,7 +57,7 @@ struct ClustersView {
 struct WaveView {
     /// From 1.
     number: u32,
-    /// Until when it is watched, once all its clusters are done.
+    /// Until when it bakes, once its clusters are done; then each is looked at once more.
     bakes_until: Option<DateTime<Utc>>,
     /// Its clusters.
     clusters: Vec<WaveClusterView>,
@@ -70,7 +70,7 @@ struct WaveClusterView {
     cluster_id: String,
     /// Name.
     cluster_name: String,
-    /// Its operation, once begun.
+    /// Its operation, once begun; the look after its bake, when that failed.
     operation_id: Option<String>,
     /// That operation's state in our words.
     state: Option<&'static str>,

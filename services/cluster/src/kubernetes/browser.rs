@@ -25,6 +25,7 @@ use super::Door;
 use super::proxy::{Call, Reply, ReplyBody, Socket, refused};
 use super::relay::BoxError;
 use super::standing::Right;
+use crate::audit::Deed;
 
 /// Sub-protocol of terminals.
 pub(crate) const TERMINAL: &str = "roadstead.terminal.v1";
@@ -133,7 +134,9 @@ impl Door {
             request_id: opening.request_id,
             body: futures_util::stream::empty::<std::result::Result<Bytes, BoxError>>(),
         };
-        let reply = self.proxy(call).await;
+        // Reading a log is a line of ours like any read; a session of a page is a row, like its terminals.
+        let deed = matches!(opening.wanted, Wanted::Logs).then(|| Deed::of_log(tail)).flatten();
+        let reply = self.proxy_as(call, deed).await;
         match (opening.wanted, reply) {
             (Wanted::Terminal { tty }, Reply { status: 101, body: ReplyBody::Socket(read, write, right), .. }) => {
                 Ok(Begun::Terminal(join(read, write), right, tty))

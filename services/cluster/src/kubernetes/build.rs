@@ -89,6 +89,7 @@ impl Bound {
             streams: self.streams,
             breakers: Breakers::default(),
             audit: Some(Arc::clone(&app.audit)),
+            trusted_proxies: app.options.trusted_proxies.clone(),
             ids: deps.ids.clone(),
             tasks: deps.tasks.clone(),
         });

@@ -3,20 +3,20 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use hyper::header::{HeaderMap, USER_AGENT};
+use hyper::header::USER_AGENT;
 use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::Actor;
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{ActsAs, AgentTarget, CredentialProof, Raise};
-use roadstead_contracts::{Code, Error, Result};
+use roadstead_contracts::{Code, Error};
 use roadstead_http_kit::{Authenticator as _, Caller, Credential, RequestContext};
 use roadstead_kv::{Kv, MemoryKv, Quota};
 use roadstead_policy::{As, Judgement};
 use roadstead_runtime::SharedClock;
 
+use super::nobody::{Nobody, Refusal};
 use super::standing::Standing;
 use super::{Admitted, Asked, Gate, credential};
 use crate::app::App;
@@ -25,8 +25,6 @@ use crate::app::App;
 const RATE: u32 = 200;
 /// The same at once: a client's discovery of a cluster with many kinds is some hundred requests.
 const BURST: u32 = 1_000;
-/// Credentials from one address that may be wrong in a minute.
-const FAILURES_PER_MINUTE: u32 = 60;
 
 /// The gate of the hub.
 pub(crate) struct HubGate {
@@ -35,37 +33,49 @@ pub(crate) struct HubGate {
     /// Counts of this process: a shared count would cost each request a round trip to Redis, and what the quota guards is
     /// this process and one agent.
     counts: MemoryKv,
+    nobody: Nobody,
     limited: bool,
 }
 
 impl HubGate {
     pub(crate) fn new(app: Arc<App>, standing: Arc<Standing>, clock: SharedClock, limited: bool) -> Self {
-        Self { app, standing, counts: MemoryKv::new(clock), limited }
+        let (counts, nobody) = (MemoryKv::new(Arc::clone(&clock)), Nobody::new(clock, limited));
+        Self { app, standing, counts, nobody, limited }
     }
 
-    async fn caller(&self, shown: &Credential, context: &RequestContext) -> Result<Caller> {
+    async fn caller(&self, shown: &Credential, context: &RequestContext, recorded: bool) -> Result<Caller, Refusal> {
         let authentication = &self.app.authentication;
         // Somebody who is known already is not held up by others that guess behind the same address.
         if let Some(caller) = authentication.known(shown) {
             return Ok(caller);
         }
-        let guesses = format!("guesses:{}", context.client);
-        let barred = format!("barred:{}", context.client);
-        if self.limited && self.counts.get(&barred).await.is_ok_and(|value| value.is_some()) {
-            return Err(Error::new(Code::RateLimited, "too many wrong credentials from this address").retry_after(30));
+        // Neither is one whose credential cannot be a guess: what can be checked here is checked first.
+        let proof = authentication.proof(shown).await;
+        let held = proof.as_ref().ok().cloned();
+        let whose = self.nobody.showing(held.as_ref(), context.client).await;
+        self.nobody.check(&whose, recorded).await?;
+        match (authentication.accepted(shown, proof, context).await, held) {
+            (Ok(caller), held) => {
+                if let Some(proof) = held {
+                    self.nobody.was_good(&proof).await;
+                }
+                Ok(caller)
+            }
+            (Err(error), held) if error.code == Code::InvalidCredential => {
+                if let Some(proof) = held {
+                    self.nobody.was_bad(&proof).await;
+                }
+                Err(self.nobody.refused(&whose, error, recorded).await)
+            }
+            // A key in the wrong place: whoever has it there must not be in the way of the one whose it is.
+            (Err(error), _) if error.code == Code::SourceNotAllowed => {
+                Err(self.nobody.refused(&Nobody::at(context.client), error, recorded).await)
+            }
+            (Err(error), _) => Err(error.into()),
         }
-        let answer = authentication.authenticate(shown, context).await;
-        if self.limited
-            && answer.as_ref().is_err_and(|error| error.code == Code::InvalidCredential)
-            && let Ok(taken) = self.counts.take(&guesses, Quota::per_minute(FAILURES_PER_MINUTE), 1).await
-            && !taken.allowed
-        {
-            let _ = self.counts.set(&barred, &[], Some(taken.retry_after.max(Duration::from_secs(1)))).await;
-        }
-        answer
     }
 
-    async fn spend(&self, caller: &Caller) -> Result<()> {
+    async fn spend(&self, caller: &Caller) -> Result<(), Error> {
         if !self.limited {
             return Ok(());
         }
@@ -88,32 +98,43 @@ impl HubGate {
 
 #[async_trait]
 impl Gate for HubGate {
-    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
-        let shown = credential::read(asked.headers)?;
+    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted, Refusal> {
         let context = RequestContext {
             request_id: asked.request_id.to_owned(),
             client: asked.source,
             traceparent: None,
             began: std::time::Instant::now(),
         };
-        let caller = self.caller(&shown, &context).await?;
-        self.spend(&caller).await?;
+        let caller = match credential::read(asked.headers) {
+            Ok(shown) => self.caller(&shown, &context, asked.recorded).await?,
+            Err(error) => {
+                let whose = Nobody::without(asked.source);
+                self.nobody.check(&whose, asked.recorded).await?;
+                return Err(self.nobody.refused(&whose, error, asked.recorded).await);
+            }
+        };
+        let admitted = self.admit_known(&caller, asked, &context).await;
+        admitted.map_err(|error| Refusal { actor: Some(Actor::of(&caller.principal)), ..Refusal::from(error) })
+    }
+}
+
+impl HubGate {
+    async fn admit_known(
+        &self,
+        caller: &Caller,
+        asked: Asked<'_>,
+        context: &RequestContext,
+    ) -> Result<Admitted, Error> {
+        self.spend(caller).await?;
         let somewhere = |action| roadstead_policy::gate(&caller.principal, action, self.app.clock.now());
         if !somewhere(Action::OperationsWrite).allowed {
             somewhere(Action::ClustersRead).check(&caller.principal)?;
         }
         let user_agent = asked.headers.get(USER_AGENT).cloned();
-        let admitted = self.admit_caller(&caller, asked.cluster, asked.acts_as, asked.request, &context).await?;
+        let admitted = self.admit_caller(caller, asked.cluster, asked.acts_as, asked.request, context).await?;
         Ok(Admitted { user_agent, ..admitted })
     }
 
-    fn actor(&self, headers: &HeaderMap) -> Option<Actor> {
-        let shown = credential::read(headers).ok()?;
-        self.app.authentication.known(&shown).map(|caller| Actor::of(&caller.principal))
-    }
-}
-
-impl HubGate {
     /// For a caller who is known and counted: which cluster, whether with this request, and as whom.
     async fn admit_caller(
         &self,
@@ -122,7 +143,7 @@ impl HubGate {
         acts_as: Option<ActsAs>,
         request: RequestKind,
         context: &RequestContext,
-    ) -> Result<Admitted> {
+    ) -> Result<Admitted, Error> {
         let app = &self.app;
         if acts_as.is_some() && !caller.principal.may_impersonate() {
             let denied = "the hub acts as you at the cluster; to act as somebody else takes an admin's API key with the \

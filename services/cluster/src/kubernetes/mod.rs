@@ -5,15 +5,20 @@
 //! to the cluster's agent ([`relay`]); errors of the hub's own are Kubernetes `Status` objects ([`status`]).
 
 pub(crate) mod ask;
+mod attempt;
+#[cfg(test)]
+mod attempt_tests;
 mod breaker;
 pub(crate) mod browser;
 mod build;
 mod credential;
 mod gate;
 mod http2;
+mod nobody;
 pub(crate) mod proxy;
 mod relay;
 mod session;
+mod socket;
 mod standing;
 mod status;
 #[cfg(test)]
@@ -33,12 +38,14 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use roadstead_contracts::agent::{RequestKind, StreamHead, StreamTarget};
-use roadstead_contracts::audit::{Actor, Origin};
+use roadstead_contracts::audit::Origin;
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{ClusterId, MessageId};
 use roadstead_contracts::message::ActsAs;
 use roadstead_contracts::{Code, Error, Result};
+use roadstead_http_kit::client_address;
 use roadstead_relay::AgentStreams;
 use roadstead_runtime::{Ids, Tasks};
 use roadstead_tunnel::Class;
@@ -47,7 +54,9 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::audit::{Audit, Deed};
+use attempt::Attempt;
 use breaker::Breakers;
+use nobody::{Refusal, Row};
 use relay::{AnswerBody, Exchange, Outcome};
 
 pub(crate) use build::{Built, bind};
@@ -73,12 +82,7 @@ pub(crate) const HTTP_2: &[u8] = b"h2";
 pub(crate) trait Gate: Send + Sync {
     /// Authenticates, spends quota, finds the cluster (not visible = not found), asks the policy, and has an identity
     /// signed for it.
-    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted>;
-
-    /// Whose request it is, when that is known already: for the record of a refusal.
-    fn actor(&self, _headers: &HeaderMap) -> Option<Actor> {
-        None
-    }
+    async fn admit(&self, asked: Asked<'_>) -> std::result::Result<Admitted, Refusal>;
 }
 
 /// What the gate decides on.
@@ -95,6 +99,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) acts_as: Option<ActsAs>,
     /// What is asked of the cluster.
     pub(crate) request: RequestKind,
+    /// Whether that is a row of the audit trail.
+    pub(crate) recorded: bool,
 }
 
 /// A caller who may go through.
@@ -135,6 +141,8 @@ pub(crate) struct Door {
     pub(crate) breakers: Breakers,
     /// Takes records of changes, shells and reads of secrets.
     pub(crate) audit: Option<Arc<Audit>>,
+    /// Proxies whose word about the client's address counts.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) ids: Ids,
     pub(crate) tasks: Tasks,
 }
@@ -253,11 +261,21 @@ impl Door {
         let target = vet::target(request.uri().path(), request.uri().query())?;
         let upgrade = vet::upgrade(request.headers())?;
         let acts_as = vet::acts_as(request.headers())?;
-        let source = peer.ip();
+        let source = client_address(peer.ip(), &self.trusted_proxies, |name| {
+            request.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect()
+        });
         let kind = vet::kind(request.method().as_str(), &target.tail)?;
-        let asked =
-            Asked { headers: request.headers(), cluster: &target.cluster, source, request_id, acts_as, request: kind };
-        let admitted = self.admitted(asked, request.method().as_str(), &target.tail).await?;
+        let deed = Deed::of(request.method().as_str(), &target.tail);
+        let asked = Asked {
+            headers: request.headers(),
+            cluster: &target.cluster,
+            source,
+            request_id,
+            acts_as,
+            request: kind,
+            recorded: deed.is_some(),
+        };
+        let admitted = self.admitted(asked, deed.as_ref()).await?;
         let headers = vet::headers(request.headers());
         let client_side = upgrade.map(|_| hyper::upgrade::on(&mut request));
         let right = admitted.right.clone();
@@ -270,6 +288,7 @@ impl Door {
             upgrade,
             pace: target.pace,
             bulk: target.bulk,
+            deed,
             body: request.into_body(),
             prefix,
             right: right.clone(),
@@ -289,15 +308,22 @@ impl Door {
     }
 
     /// Lets the caller in, or records that it was not.
-    pub(crate) async fn admitted(&self, asked: Asked<'_>, method: &str, tail: &str) -> Result<Admitted> {
+    pub(crate) async fn admitted(&self, asked: Asked<'_>, deed: Option<&Deed>) -> Result<Admitted> {
         let Asked { headers, cluster, source, request_id, .. } = asked;
-        let refusal = match self.gate.admit(asked).await {
+        let Refusal { error, actor, row } = match self.gate.admit(asked).await {
             Ok(admitted) => return Ok(admitted),
             Err(refusal) => refusal,
         };
-        let Some(audit) = &self.audit else { return Err(refusal) };
+        let Some(audit) = &self.audit else { return Err(error) };
         let origin = origin(request_id, source, headers.get(USER_AGENT));
-        Err(audit.refused(Deed::of(method, tail), cluster, origin, self.gate.actor(headers), refusal).await)
+        match row {
+            Row::Own => Err(audit.refused(deed, cluster, origin, actor, error).await),
+            Row::Flood { unwritten } => {
+                audit.flooded(cluster, origin, unwritten).await;
+                Err(error)
+            }
+            Row::Counted => Err(error),
+        }
     }
 
     /// Carries an exchange of an admitted caller; also for the front door's own route.
@@ -328,35 +354,23 @@ impl Door {
         let path = exchange.tail.split('?').next().unwrap_or_default().to_owned();
         let method = exchange.method.clone();
         self.breakers.check(cluster)?;
-        let intent = match (&self.audit, Deed::of(method.as_str(), &exchange.tail)) {
-            (Some(audit), Some(deed)) => {
-                let acts_as = admitted.acts_as.as_ref().map(|somebody| somebody.user.as_str());
-                let (origin, actor) = (admitted.origin(request_id), Actor::of(&admitted.principal));
-                Some(audit.announced(&deed, origin, actor, acts_as, cluster).await?)
-            }
-            _ => None,
-        };
+        let (mut attempt, exchange) = Attempt::begin(self, exchange, &admitted, request_id).await?;
         let carried = async {
             let opening = match session {
                 Some(session) => self.streams.open_session(session, head, class),
                 None => self.streams.open(cluster, head, class),
             };
             let stream = tokio::time::timeout(OPEN_TIME, opening).await.map_err(|_| Error::of(Code::Timeout))??;
+            attempt.is_open();
             relay::relay(exchange, stream, &self.tasks).await
         };
         let outcome = carried.await;
-        match &outcome {
-            Ok(_) => self.breakers.answered(cluster),
-            Err(error) => self.breakers.failed(cluster, error),
-        }
         let status = match &outcome {
             Ok(Outcome::Answer(response)) => response.status().as_u16(),
             Ok(Outcome::Switched(..)) => StatusCode::SWITCHING_PROTOCOLS.as_u16(),
             Err(error) => error.code.status(),
         };
-        if let (Some(audit), Some(intent)) = (&self.audit, intent) {
-            audit.settled(&intent, outcome.as_ref().map(|_| status)).await;
-        }
+        let outcome = attempt.over(outcome, status).await;
         let (user, acts_as) = (&admitted.principal.username, admitted.acts_as.map(|somebody| somebody.user));
         tracing::info!(request_id, user, acts_as, cluster_id = %cluster, %method, path, status, "{method} {path} {status}");
         outcome

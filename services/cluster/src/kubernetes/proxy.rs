@@ -14,9 +14,11 @@ use roadstead_contracts::{Code, Error, Result};
 use tokio::io::{ReadHalf, WriteHalf};
 
 use super::relay::{BoxError, Exchange, Outcome};
+pub(crate) use super::socket::Socket;
 use super::standing::Right;
-use super::vet::Upgrade;
+use super::vet::{Pace, Upgrade};
 use super::{Asked, Door, status, vet};
+use crate::audit::Deed;
 
 /// A request at the front door.
 pub(crate) struct Call<'a, B> {
@@ -33,9 +35,6 @@ pub(crate) struct Call<'a, B> {
     pub(crate) request_id: &'a str,
     pub(crate) body: B,
 }
-
-/// The bytes behind a switch of protocols.
-pub(crate) type Socket = roadstead_tunnel::exchange::Joined;
 
 /// What is answered.
 pub(crate) struct Reply {
@@ -58,14 +57,29 @@ impl Door {
     where
         B: Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static,
     {
+        self.proxy_as(call, None).await
+    }
+
+    /// The same for a request about which more is written than its head tells.
+    pub(super) async fn proxy_as<B>(self: &Arc<Self>, call: Call<'_, B>, deed: Option<Deed>) -> Reply
+    where
+        B: Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static,
+    {
         let request_id = call.request_id.to_owned();
-        match self.proxied(call).await {
+        match self.proxied_as(call, deed).await {
             Ok(reply) => reply,
             Err(error) => refused(&error, &request_id),
         }
     }
 
     pub(super) async fn proxied<B>(self: &Arc<Self>, call: Call<'_, B>) -> Result<Reply>
+    where
+        B: Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static,
+    {
+        self.proxied_as(call, None).await
+    }
+
+    async fn proxied_as<B>(self: &Arc<Self>, call: Call<'_, B>, deed: Option<Deed>) -> Result<Reply>
     where
         B: Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static,
     {
@@ -80,6 +94,7 @@ impl Door {
         if upgrade == Some(Upgrade::Spdy) {
             return Err(Error::new(Code::BadRequest, "SPDY is carried at the Kubernetes door only"));
         }
+        let deed = deed.or_else(|| Deed::of(call.method, &target.tail));
         let asked = Asked {
             headers: &headers,
             cluster: &target.cluster,
@@ -87,16 +102,20 @@ impl Door {
             request_id: call.request_id,
             acts_as: vet::acts_as(&headers)?,
             request: vet::kind(call.method, &target.tail)?,
+            recorded: deed.is_some(),
         };
-        let admitted = self.admitted(asked, call.method, &target.tail).await?;
+        let admitted = self.admitted(asked, deed.as_ref()).await?;
+        // The front door's framework waits for an answer also when its client has closed: that must end at some time.
+        let pace = if target.pace == Pace::Follow { Pace::Long } else { target.pace };
         let right = admitted.right.clone();
         let exchange = Exchange {
             method: call.method.parse().map_err(bad)?,
             tail: target.tail,
             headers: vet::headers(&headers),
             upgrade,
-            pace: target.pace,
+            pace,
             bulk: target.bulk,
+            deed,
             body: StreamBody::new(Box::pin(call.body.map_ok(Frame::data))),
             prefix: call.prefix.to_owned(),
             right: right.clone(),

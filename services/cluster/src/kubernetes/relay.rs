@@ -16,13 +16,15 @@ use hyper::{Method, Request, Response, Uri};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_runtime::Tasks;
 use roadstead_tunnel::Stream;
-use roadstead_tunnel::exchange::{self, Answer, Joined};
+use roadstead_tunnel::exchange::{self, Answer};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::socket::Socket;
 use super::standing::Right;
 use super::vet::{Pace, Upgrade};
+use crate::audit::Deed;
 
 pub(crate) use roadstead_tunnel::exchange::BoxError;
 
@@ -65,6 +67,8 @@ pub(crate) struct Exchange<B> {
     pub(crate) pace: Pace,
     /// Whether the answer may be large: it is carried behind the small ones.
     pub(crate) bulk: bool,
+    /// What is written about it, where something is.
+    pub(crate) deed: Option<Deed>,
     pub(crate) body: B,
     /// What stands before `tail` at the hub, for redirects within the cluster.
     pub(crate) prefix: String,
@@ -72,12 +76,20 @@ pub(crate) struct Exchange<B> {
     pub(crate) right: Right,
 }
 
+impl<B> Exchange<B> {
+    /// The same with another body.
+    pub(super) fn map_body<C>(self, map: impl FnOnce(B) -> C) -> Exchange<C> {
+        let Self { method, tail, headers, upgrade, pace, bulk, deed, body, prefix, right } = self;
+        Exchange { method, tail, headers, upgrade, pace, bulk, deed, body: map(body), prefix, right }
+    }
+}
+
 /// What came of it.
 pub(crate) enum Outcome {
     /// An answer with its body.
     Answer(Response<AnswerBody>),
     /// The cluster switched protocols: this head goes to the client, then the bytes of both are spliced.
-    Switched(Response<AnswerBody>, Joined),
+    Switched(Response<AnswerBody>, Socket),
 }
 
 /// Carries one exchange over a stream.
@@ -86,7 +98,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right, bulk: _ } = exchange;
+    let Exchange { method, tail, mut headers, upgrade, pace, body, prefix, right, bulk: _, deed: _ } = exchange;
     // The agent sets the real host; HTTP/1.1 wants one.
     headers.insert(HOST, HeaderValue::from_static("kubernetes"));
     if let Some(upgrade) = upgrade {
@@ -98,17 +110,29 @@ where
     *forwarded.uri_mut() = Uri::try_from(tail).map_err(|_| Error::of(Code::BadRequest))?;
     *forwarded.headers_mut() = headers;
 
-    let limit = if pace == Pace::Long || upgrade.is_some() { LONG_DEADLINE } else { PLAIN_DEADLINE };
-    let asking = tokio::time::timeout(limit, exchange::ask(stream, forwarded, tasks));
+    let limit = match pace {
+        _ if upgrade.is_some() => Some(LONG_DEADLINE),
+        // It says nothing before the first line, whenever that comes; a client that is gone ends it.
+        Pace::Follow => None,
+        Pace::Long => Some(LONG_DEADLINE),
+        Pace::Plain | Pace::Watch => Some(PLAIN_DEADLINE),
+    };
+    let asking = exchange::ask(stream, forwarded, tasks);
+    let asking = async {
+        match limit {
+            Some(limit) => tokio::time::timeout(limit, asking).await.map_err(|_| Error::of(Code::Timeout))?,
+            None => asking.await,
+        }
+        .map_err(|fault| broken(&fault))
+    };
     // Whoever loses the right while waiting is told so when the credential is looked at again.
-    let answer = right.during(asking).await.ok_or(Code::InvalidCredential)?;
-    match answer.map_err(|_| Error::of(Code::Timeout))?.map_err(|fault| broken(&fault))? {
+    match right.during(asking).await.ok_or(Code::InvalidCredential)?? {
         Answer::Switched(..) if upgrade.is_none() => {
             Err(Error::new(Code::AgentError, "the cluster switched protocols without being asked"))
         }
         Answer::Switched(mut answer, cluster) => {
             clean_switch(answer.headers_mut());
-            Ok(Outcome::Switched(answer.map(|()| empty()), cluster))
+            Ok(Outcome::Switched(answer.map(|()| empty()), Socket::new(cluster)))
         }
         Answer::Plain(answer) => {
             let (mut parts, body) = answer.into_parts();
@@ -149,7 +173,7 @@ fn clean_switch(headers: &mut HeaderMap) {
 }
 
 /// Joins client and cluster after the switch, until both are done or the right ends.
-pub(crate) async fn splice<IO>(mut client: IO, mut cluster: Joined, right: Right)
+pub(crate) async fn splice<IO>(mut client: IO, mut cluster: Socket, right: Right)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {

@@ -1,7 +1,7 @@
-//! Sessions in containers: what an upgrade of `exec` or `attach` is a session of.
+//! Sessions in containers: what an upgrade of `exec` or `attach` is a session of, and what runs by a node's proxy.
 
 use roadstead_contracts::message::SessionFacts;
-use roadstead_policy::kubernetes;
+use roadstead_policy::kubernetes::{self, Parts};
 
 use super::Admitted;
 use super::relay::Exchange;
@@ -11,33 +11,36 @@ use super::vet::Upgrade;
 const COMMAND_WORDS: usize = 64;
 const COMMAND_BYTES: usize = 2 * 1024;
 
+/// What a kubelet runs for whoever gets through to it by its node's proxy: the very sessions that go by `pods/exec`, in no
+/// form that a recorder reads. `cri` is where older ones send the client for them.
+const OF_NODES: [&str; 4] = ["exec", "attach", "run", "cri"];
+
 /// What the exchange is a session of; nothing for every other exchange.
 pub(super) fn facts<B>(exchange: &Exchange<B>, admitted: &Admitted) -> Option<SessionFacts> {
-    let upgrade = exchange.upgrade?;
     let (path, query) = exchange.tail.split_once('?').unwrap_or((&exchange.tail, ""));
     // As the API server reads it: an escape in the path must not make it another path here.
     let parts = kubernetes::parts(exchange.method.as_str(), path, Some(query)).ok()??;
-    let verb = parts.subresource.filter(|verb| matches!(verb.as_str(), "exec" | "attach"))?;
-    if !parts.group.is_empty() || parts.resource != "pods" {
+    if !parts.group.is_empty() {
         return None;
     }
-    let (namespace, name) = (parts.namespace?, parts.name?);
+    let (place, protocol) = match (parts.resource.as_str(), exchange.upgrade) {
+        ("nodes", _) => (by_node(&parts, path)?, SessionFacts::NODE_PROXY),
+        ("pods", Some(Upgrade::WebSocket)) => (of_pod(parts)?, "websocket"),
+        ("pods", Some(Upgrade::Spdy)) => (of_pod(parts)?, "spdy"),
+        _ => return None,
+    };
     let mut facts = SessionFacts {
         user_id: admitted.principal.user_id,
         username: admitted.principal.username.clone(),
         cluster_id: admitted.cluster_id,
         cluster_name: admitted.cluster_name.clone(),
-        namespace,
-        pod: name,
+        namespace: place.namespace,
+        pod: place.pod,
         container: None,
-        verb,
+        verb: place.verb,
         command: Vec::new(),
         tty: false,
-        protocol: match upgrade {
-            Upgrade::WebSocket => "websocket",
-            Upgrade::Spdy => "spdy",
-        }
-        .to_owned(),
+        protocol: protocol.to_owned(),
     };
     let mut room = COMMAND_BYTES;
     let mut tty = None;
@@ -65,6 +68,32 @@ pub(super) fn facts<B>(exchange: &Exchange<B>, admitted: &Admitted) -> Option<Se
     Some(facts)
 }
 
+struct Place {
+    namespace: String,
+    pod: String,
+    verb: String,
+}
+
+fn of_pod(parts: Parts) -> Option<Place> {
+    let verb = parts.subresource.filter(|verb| matches!(verb.as_str(), "exec" | "attach"))?;
+    Some(Place { namespace: parts.namespace?, pod: parts.name?, verb })
+}
+
+/// A session by the proxy of a node, upgrade or not: `run` answers with what the command said.
+fn by_node(parts: &Parts, path: &str) -> Option<Place> {
+    if parts.subresource.as_deref() != Some("proxy") && parts.verb != "proxy" {
+        return None;
+    }
+    // Behind `/api/v1/nodes/NODE/proxy` or `/api/v1/proxy/nodes/NODE`, below a namespace or not, is the kubelet's own path.
+    let before = if parts.namespace.is_some() { 7 } else { 5 };
+    let mut behind = path.split('/').filter(|part| !part.is_empty()).skip(before);
+    let verb = behind.next()?;
+    // Nothing that a kubelet serves needs an escape at its first word: one that is there hides something.
+    let is_session = verb.contains('%') || OF_NODES.iter().any(|word| word.eq_ignore_ascii_case(verb));
+    let mut next = || behind.next().unwrap_or_default().to_owned();
+    is_session.then(|| Place { namespace: next(), pod: next(), verb: verb.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use hyper::{HeaderMap, Method};
@@ -86,6 +115,7 @@ mod tests {
             upgrade,
             pace: Pace::Long,
             bulk: false,
+            deed: None,
             body: (),
             prefix: String::new(),
             right: right.clone(),
@@ -117,6 +147,32 @@ mod tests {
         assert_eq!(facts.command, ["rm", "-rf", "/"]);
         assert_eq!((facts.container.as_deref(), facts.tty), (Some("main"), true));
         assert!(!of(&format!("{path}?tty=False&tty=true"), Some(Upgrade::Spdy)).unwrap().tty);
+    }
+
+    /// A kubelet runs the same behind its node's proxy: whoever records must be asked about that, too.
+    #[test]
+    fn regression_a_nodes_proxy_is_no_way_around_a_recording() {
+        for (tail, verb) in [
+            ("/api/v1/nodes/n/proxy/exec/a/web/main?command=sh", "exec"),
+            ("/api/v1/nodes/https:n:10250/proxy/attach/a/web/main", "attach"),
+            ("/api/v1/nodes/n/proxy/run/a/web/main?cmd=id", "run"),
+            ("/api/v1/nodes/n/proxy/cri/exec/token", "cri"),
+            ("/api/v1/nodes/n/proxy/e%78ec/a/web/main", "e%78ec"),
+            ("/api/v1/n%6Fdes/n/pr%6Fxy/exec/a/web/main", "exec"),
+            ("/api/v1/proxy/nodes/n/exec/a/web/main", "exec"),
+            ("/api/v1/namespaces/x/nodes/n/proxy/exec/a/web/main", "exec"),
+        ] {
+            for upgrade in [None, Some(Upgrade::Spdy), Some(Upgrade::WebSocket)] {
+                let facts = of(tail, upgrade).unwrap_or_else(|| panic!("{tail} is carried unrecorded"));
+                assert_eq!((facts.verb.as_str(), facts.protocol.as_str()), (verb, SessionFacts::NODE_PROXY), "{tail}");
+            }
+        }
+        assert_eq!(of("/api/v1/nodes/n/proxy/run/a/web/main", None).unwrap().pod, "web");
+        for other in ["stats/summary", "pods", "portForward/a/web", "containerLogs/a/web/main", "metrics", ""] {
+            assert!(of(&format!("/api/v1/nodes/n/proxy/{other}"), None).is_none(), "{other}");
+        }
+        assert!(of("/api/v1/namespaces/a/services/b/proxy/exec/x", None).is_none());
+        assert!(of("/api/v1/nodes/exec", None).is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 /// What waits longer hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Somebody who is known.
 pub(super) fn ada() -> Arc<Principal> {
@@ -39,10 +39,11 @@ struct Everybody(CancellationToken);
 
 #[async_trait]
 impl Gate for Everybody {
-    async fn admit(&self, asked: Asked<'_>) -> Result<Admitted> {
+    async fn admit(&self, asked: Asked<'_>) -> std::result::Result<Admitted, Refusal> {
         credential::read(asked.headers)?;
+        let number = if asked.cluster == "other" { 8 } else { 7 };
         Ok(Admitted {
-            cluster_id: ClusterId::from_uuid(uuid::Uuid::from_u128(7)),
+            cluster_id: ClusterId::from_uuid(uuid::Uuid::from_u128(number)),
             assertion: "signed".to_owned(),
             cluster_name: "prod".to_owned(),
             principal: ada(),
@@ -68,10 +69,10 @@ impl AgentStreams for Tunnel {
     }
 }
 
-struct Rig {
-    door: Arc<Door>,
+pub(super) struct Rig {
+    pub(super) door: Arc<Door>,
     right: CancellationToken,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     /// Streams as the agent gets them.
     agent: Mutex<mpsc::Receiver<Stream>>,
     _agent_session: Session,
@@ -79,7 +80,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let tasks = Tasks::new();
+        Self::with(Tasks::new(), None)
+    }
+
+    pub(super) fn with(tasks: Tasks, audit: Option<Arc<Audit>>) -> Self {
         let (hub, agent) = pipe();
         let (session, _) = start(hub, Role::Hub, Options::default(), &tasks);
         let (agent_session, mut incoming) = start(agent, Role::Agent, Options::default(), &tasks);
@@ -96,7 +100,8 @@ impl Rig {
             gate: Arc::new(Everybody(right.clone())),
             streams: Arc::new(Tunnel(session)),
             breakers: Breakers::default(),
-            audit: None,
+            audit,
+            trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
             ids: Ids::system(SystemClock::shared()),
             tasks: tasks.clone(),
         });
@@ -104,7 +109,7 @@ impl Rig {
     }
 
     /// A connection of a client, with a request sent.
-    async fn client(&self, request: &str) -> DuplexStream {
+    pub(super) async fn client(&self, request: &str) -> DuplexStream {
         let (mut client, server) = duplex(64 * 1024);
         let door = Arc::clone(&self.door);
         self.tasks.spawn("connection", door.http(TokioIo::new(server), SocketAddr::from(([127, 0, 0, 1], 1))));
@@ -113,7 +118,7 @@ impl Rig {
     }
 
     /// The stream of the next exchange, with the head of its request.
-    async fn exchange(&self) -> (Stream, String) {
+    pub(super) async fn exchange(&self) -> (Stream, String) {
         let mut stream =
             timeout(PATIENCE, std::future::poll_fn(|context| self.agent.lock().unwrap().poll_recv(context)))
                 .await
@@ -123,12 +128,12 @@ impl Rig {
         (stream, head)
     }
 
-    fn nothing_went_up(&self) {
+    pub(super) fn nothing_went_up(&self) {
         assert!(self.agent.lock().unwrap().try_recv().is_err());
     }
 }
 
-async fn read_head(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+pub(super) async fn read_head(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut head = Vec::new();
     let reading = async {
         while !head.ends_with(b"\r\n\r\n") {
@@ -139,17 +144,17 @@ async fn read_head(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     String::from_utf8(head).unwrap().to_lowercase()
 }
 
-async fn rest(client: &mut DuplexStream) -> (Vec<u8>, bool) {
+pub(super) async fn rest(client: &mut DuplexStream) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     let ended = timeout(PATIENCE, client.read_to_end(&mut all)).await.expect("the connection stays open");
     (all, ended.is_ok())
 }
 
-fn get(path: &str, more: &str) -> String {
+pub(super) fn get(path: &str, more: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer secret\r\n{more}\r\n")
 }
 
-const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n";
+pub(super) const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\n";
 
 #[tokio::test]
 async fn p01_p02_the_cluster_sees_nothing_of_the_client() {
@@ -332,7 +337,7 @@ async fn a_client_that_leaves_ends_the_exchange_below_a_silent_watch() {
 
 impl Rig {
     /// A connection of a client that speaks HTTP/2.
-    async fn client2(&self) -> hyper::client::conn::http2::SendRequest<http_body_util::Empty<bytes::Bytes>> {
+    pub(super) async fn client2(&self) -> hyper::client::conn::http2::SendRequest<http_body_util::Empty<bytes::Bytes>> {
         let (client, server) = duplex(64 * 1024);
         let door = Arc::clone(&self.door);
         self.tasks.spawn("connection", door.http2(TokioIo::new(server), SocketAddr::from(([127, 0, 0, 1], 1))));
@@ -344,7 +349,7 @@ impl Rig {
     }
 }
 
-fn get2(path: &str) -> Request<http_body_util::Empty<bytes::Bytes>> {
+pub(super) fn get2(path: &str) -> Request<http_body_util::Empty<bytes::Bytes>> {
     let request = Request::get(format!("https://hub{path}")).header("authorization", "Bearer secret");
     request.body(http_body_util::Empty::new()).unwrap()
 }

@@ -69,6 +69,8 @@ pub(crate) enum Pace {
     Plain,
     /// Somebody behind the API server answers when it can: logs, exec, proxies.
     Long,
+    /// A log that is followed: it may be silent for as long as its pod is.
+    Follow,
     /// A watch: events as they come. Where it breaks it ends cleanly, because clients resume then (complaints 2 to 4).
     Watch,
 }
@@ -123,11 +125,21 @@ fn pace(path: &str, query: &str) -> Pace {
     if kubernetes::is_watch(query) || path.split('/').nth(3) == Some("watch") || path.split('/').nth(4) == Some("watch")
     {
         Pace::Watch
+    } else if is_followed(path, query) {
+        Pace::Follow
     } else if path.split('/').any(|segment| LONG.contains(&segment)) {
         Pace::Long
     } else {
         Pace::Plain
     }
+}
+
+/// Whether this is a log that goes on.
+fn is_followed(path: &str, query: &str) -> bool {
+    let asked = kubernetes::pairs(query).find_map(|(key, value)| (key == "follow").then_some(value));
+    let parts = || kubernetes::parts("GET", path, Some(query)).ok().flatten();
+    asked.is_some_and(|value| kubernetes::is_yes(&value))
+        && parts().is_some_and(|parts| parts.kind() == "pods" && parts.subresource.as_deref() == Some("log"))
 }
 
 /// Whether this is a collection that is asked for without pages. kubectl asks for pages of 500.

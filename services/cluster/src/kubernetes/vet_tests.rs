@@ -71,7 +71,14 @@ fn the_path_tells_the_pace() {
     assert_eq!(pace("/k/c/api/v1/pods", Some("a=b&watch=true")), Pace::Watch);
     assert_eq!(pace("/k/c/api/v1/watch/pods", None), Pace::Watch);
     assert_eq!(pace("/k/c/apis/apps/v1/watch/deployments", None), Pace::Watch);
-    assert_eq!(pace("/k/c/api/v1/namespaces/a/pods/b/log", Some("follow=true")), Pace::Long);
+    assert_eq!(pace("/k/c/api/v1/namespaces/a/pods/b/log", Some("tailLines=5")), Pace::Long);
+    for query in ["follow=true", "f%6Fllow=1&tailLines=5", "follow"] {
+        assert_eq!(pace("/k/c/api/v1/namespaces/a/pods/b/log", Some(query)), Pace::Follow, "{query}");
+        assert_eq!(pace("/k/c/api/v1/namespaces/a/pods/b/l%6Fg", Some(query)), Pace::Follow, "{query}");
+        assert_eq!(pace("/k/c/api/v1/namespaces/a/services/b/proxy/log", Some(query)), Pace::Long, "{query}");
+        assert_eq!(pace("/k/c/api/v1/namespaces/a/pods", Some(query)), Pace::Plain, "{query}");
+    }
+    assert_eq!(pace("/k/c/api/v1/namespaces/a/pods/b/log", Some("follow=false&follow=true")), Pace::Long);
 }
 
 #[test]

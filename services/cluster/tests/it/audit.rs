@@ -29,7 +29,7 @@ pub async fn serve_trail(bus: &Bus, trail: Arc<Mutex<Vec<AuditRecord>>>, away: A
 }
 
 /// Records of an action once there are so many.
-async fn records(rig: &Rig, action: &str, count: usize) -> Vec<AuditRecord> {
+pub async fn records(rig: &Rig, action: &str, count: usize) -> Vec<AuditRecord> {
     for _ in 0..500 {
         let found: Vec<AuditRecord> =
             rig.trail.lock().unwrap().iter().filter(|record| record.action.as_str() == action).cloned().collect();

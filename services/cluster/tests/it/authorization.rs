@@ -104,9 +104,8 @@ fn target(rig: &Rig, row: &RouteRow, cluster: &str, agent: &str, token: &str) ->
         }
         ("POST", path) if path.contains("/execute-kubectl-direct/") => Some(json!({"command": "kubectl get pods"})),
         ("POST", "/api/v1/clusters/{cluster}/manifests") => Some(json!({"manifests": MANIFEST})),
-        ("POST", "/api/v1/clusters/{cluster}/operations" | "/api/v1/rollouts") => {
-            Some(json!({"kind": "apply", "manifests": MANIFEST, "clusters": [cluster]}))
-        }
+        ("POST", "/api/v1/clusters/{cluster}/operations") => Some(json!({"kind": "apply", "manifests": MANIFEST})),
+        ("POST", "/api/v1/rollouts") => Some(json!({"kind": "apply", "manifests": MANIFEST, "clusters": [cluster]})),
         ("PUT", "/api/v1/clusters/{cluster}/connection") => Some(json!({
             "auth_method": "token", "api_server_url": "https://10.0.0.1", "service_account_token": "t",
         })),
@@ -122,9 +121,10 @@ async fn every_route_refuses_who_may_not() {
     let cluster = rig.world.add_cluster("prod", rig.operator.principal.user_id);
     let made = rig.send("POST", "/api/v1/join-tokens", Some(&rig.operator.key), Some(json!({}))).await.json();
     let (cluster, agent) = (cluster.id.to_string(), cluster.agent_id.unwrap().to_string());
-    let work = json!({"kind": "apply", "manifests": MANIFEST, "clusters": ["prod"], "confirmed": true});
-    for path in ["/api/v1/clusters/prod/operations", "/api/v1/rollouts"] {
-        let begun = rig.send("POST", path, Some(&rig.operator.key), Some(work.clone())).await;
+    let work = json!({"kind": "apply", "manifests": MANIFEST});
+    let everywhere = json!({"kind": "apply", "manifests": MANIFEST, "clusters": ["prod"], "confirmed": true});
+    for (path, work) in [("/api/v1/clusters/prod/operations", work), ("/api/v1/rollouts", everywhere)] {
+        let begun = rig.send("POST", path, Some(&rig.operator.key), Some(work)).await;
         assert!(matches!(begun.status, 201 | 202), "{begun:?}");
     }
     let token = made["id"].as_str().unwrap().to_owned();

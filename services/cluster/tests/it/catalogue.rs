@@ -201,12 +201,10 @@ async fn r10_foreign_and_missing_look_the_same() {
     let made = rig.send("POST", "/api/v1/join-tokens", Some(&rig.operator.key), Some(json!({}))).await.json();
     let (cluster, agent) = (cluster.id.to_string(), cluster.agent_id.unwrap().to_string());
     let token = made["id"].as_str().unwrap();
-    let work = json!({
-        "kind": "exec", "namespace": "a", "pod": "b", "command": ["ls"], "clusters": ["prod"], "confirmed": true,
-    });
-    for path in ["/api/v1/clusters/prod/operations", "/api/v1/rollouts"] {
-        rig.send("POST", path, Some(&rig.operator.key), Some(work.clone())).await;
-    }
+    let mut work = json!({ "kind": "exec", "namespace": "a", "pod": "b", "command": ["ls"] });
+    rig.send("POST", "/api/v1/clusters/prod/operations", Some(&rig.operator.key), Some(work.clone())).await;
+    (work["clusters"], work["confirmed"]) = (json!(["prod"]), json!(true));
+    rig.send("POST", "/api/v1/rollouts", Some(&rig.operator.key), Some(work)).await;
     let operation = rig.operations.last().id.to_string();
     let rollout = rig.operations.rollouts.lock().unwrap()[0].id.to_string();
     for (method, path, id) in [

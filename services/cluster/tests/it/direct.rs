@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use roadstead_cluster::Handovers;
 use roadstead_contracts::agent::VerbAnswer;
+use roadstead_contracts::audit::Ended;
 use roadstead_contracts::message::{
     ClusterMode, ConnectCluster, ConnectionSource, Handover as _, ListRecordings, Page, ReadRecording,
     ReconnectCluster, Recording, RecordingPart, SessionFacts,
@@ -138,6 +139,12 @@ async fn recordings_are_listed_and_given_part_by_part() {
     assert_eq!(cast.text, "{\"version\":2}\n[0.1,\"o\",\"hello\"]\n");
     let odd = rig.send("GET", "/api/v1/recordings/7", Some(&rig.operator.key), None).await;
     assert_eq!(odd.status, 404);
+    // Who looked at what somebody did is in the trail; who only looked at the list is not.
+    let found = crate::audit::records(&rig, "recording.read", 4).await;
+    assert_eq!(found[0].resource.name.as_ref().unwrap().as_str(), id);
+    assert_eq!(found[0].actor.name.as_ref().unwrap().as_str(), rig.operator.principal.username);
+    let told: Vec<_> = found.iter().filter_map(|record| record.outcome).map(|outcome| outcome.result).collect();
+    assert_eq!(told, [Ended::Succeeded, Ended::Refused]);
 }
 
 /// Row W02: no page but the hub's own opens a terminal, and nothing is opened without a credential.

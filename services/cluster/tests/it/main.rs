@@ -19,6 +19,7 @@ mod direct;
 mod docs;
 mod forwarding;
 mod join;
+mod kubernetes_door;
 mod listeners;
 mod metrics;
 mod operation_events;

@@ -391,12 +391,16 @@ async fn rollouts_are_made_of_what_the_caller_sees() {
     let named = post(body.clone()).await;
     assert_eq!(named.json()["waves"][0]["clusters"][0]["cluster_name"], "c");
     assert_eq!(named.json()["clusters"]["total"], 2);
+    let secret = json!({
+        "cluster": "a", "object": { "api_version": "v1", "kind": "Secret", "name": "s" }, "patch": { "data": {} },
+    });
     for (field, value, status) in [
         ("clusters", json!(["hidden"]), 404),
         ("clusters", json!(["none"]), 404),
         ("clusters", json!([]), 400),
         ("selector", json!("env"), 400),
         ("plan", json!({ "wave": [1] }), 400),
+        ("plan", json!({ "overrides": [secret] }), 400),
         ("kind", json!("helm"), 400),
         ("name", json!("a\nb"), 400),
     ] {

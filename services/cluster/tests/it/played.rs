@@ -110,6 +110,14 @@ impl AgentStreams for Played {
 
 /// A rig with a Kubernetes door.
 pub async fn with_cluster(answers: BTreeMap<&'static str, Value>) -> (Rig, Arc<Played>, tempfile::TempDir) {
+    with_cluster_and(answers, &[]).await
+}
+
+/// The same with more in its environment.
+pub async fn with_cluster_and(
+    answers: BTreeMap<&'static str, Value>,
+    more: &[(&'static str, &str)],
+) -> (Rig, Arc<Played>, tempfile::TempDir) {
     roadstead_runtime::install_crypto();
     let folder = tempfile::tempdir().unwrap();
     let now = noon();
@@ -124,7 +132,8 @@ pub async fn with_cluster(answers: BTreeMap<&'static str, Value>) -> (Rig, Arc<P
     let played = Played::start(answers);
     let streams = Arc::clone(&played) as Arc<dyn AgentStreams>;
     let kubernetes = KubernetesLink { streams, files, authority: authority.certificate.clone() };
-    let env = vec![("ROADSTEAD_SERVER_KUBERNETES_PORT", "0".to_owned())];
+    let mut env = vec![("ROADSTEAD_SERVER_KUBERNETES_PORT", "0".to_owned())];
+    env.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
     let rig = Rig::with(Setup { env, kubernetes: Some(kubernetes), ..Setup::default() }).await;
     (rig, played, folder)
 }

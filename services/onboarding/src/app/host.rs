@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadstead_agent::Core;
+use roadstead_agent::{Core, Ended};
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{AgentId, ClusterId};
 use roadstead_contracts::message::{Cluster, ClusterMode, RightsProfile};
@@ -37,7 +37,7 @@ pub(crate) async fn host(app: &Arc<App>, name: ClusterName, kubeconfig: &Path, o
     let core = core.with_ledger(folder(&app.settings.data_dir, cluster.id));
     let (app, core, cluster_id) = (Arc::clone(app), Arc::new(core), cluster.id);
     app.tasks.clone().run("hosted-agent", OnFailure::Restart, move || {
-        serve_hosted(Arc::clone(&app), Arc::clone(&core), agent, cluster_id, CancellationToken::new())
+        serve_hosted(Arc::clone(&app), Arc::clone(&core), (agent, cluster_id), Ends::default())
     });
     Ok(cluster)
 }
@@ -93,18 +93,27 @@ impl Drop for Own {
     }
 }
 
+/// How a hosted agent ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ends {
+    /// Cancelled to let it go.
+    pub stop: CancellationToken,
+    /// Cancelled when it changes nothing any more: the process stops, and what it still carries ends by itself.
+    pub at_rest: CancellationToken,
+}
+
 /// Sessions of a hosted agent, one after the other, until it is stopped, the process stops or the agent is revoked. When it
 /// returns nothing of it is at work any more.
 pub(crate) async fn serve_hosted(
     app: Arc<App>,
     core: Arc<Core>,
-    agent: AgentId,
-    cluster: ClusterId,
-    stop: CancellationToken,
+    whose: (AgentId, ClusterId),
+    ends: Ends,
 ) -> anyhow::Result<()> {
     let own = Own::default();
-    let served = sessions(&app, &core, (agent, cluster), &stop, &own.0).await;
-    let grace = if app.tasks.stopping().is_cancelled() && !stop.is_cancelled() { HOST_FINISH } else { HOST_LEAVE };
+    let served = sessions(&app, &core, whose, &ends, &own.0).await;
+    let let_go = ends.stop.is_cancelled();
+    let grace = if app.tasks.stopping().is_cancelled() && !let_go { HOST_FINISH } else { HOST_LEAVE };
     own.0.finish(grace).await;
     served
 }
@@ -113,7 +122,7 @@ async fn sessions(
     app: &Arc<App>,
     core: &Arc<Core>,
     (agent, cluster): (AgentId, ClusterId),
-    stop: &CancellationToken,
+    Ends { stop, at_rest }: &Ends,
     own: &Tasks,
 ) -> anyhow::Result<()> {
     let stopping = app.tasks.stopping();
@@ -140,13 +149,30 @@ async fn sessions(
         attach(app, Arrival { agent, cluster, epoch }, hub);
         let (session, incoming) = start(end, Role::Agent, Options::default(), own);
         let root = keys.root.clone();
-        let serving = Arc::clone(core).serve(session.clone(), incoming, root, cluster.to_string(), own);
+        let serving = async {
+            let served = Arc::clone(core).serve(session.clone(), incoming, root, cluster.to_string(), own).await;
+            // It goes on with what it carries, and ends the session then.
+            if matches!(served, Ok(Ended::Move { .. })) {
+                session.closed().await;
+            }
+            served
+        };
         let mut serving = pin!(stop.run_until_cancelled(serving));
         let served = tokio::select! {
             served = &mut serving => served,
             () = stopping.cancelled() => {
+                // It cannot move: whoever asks from now on waits for the next host.
+                if let Some(held) = app.sessions.get(agent).filter(|held| held.epoch == epoch) {
+                    held.leave();
+                }
                 own.stop();
-                serving.await
+                tokio::select! {
+                    served = &mut serving => served,
+                    () = core.at_rest() => {
+                        at_rest.cancel();
+                        serving.await
+                    }
+                }
             }
         };
         session.close("let go");

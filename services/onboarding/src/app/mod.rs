@@ -64,7 +64,7 @@ pub(crate) use generate_agent_id::generate_agent_id;
 pub(crate) use get_cluster::{get_cluster, get_seed_cluster};
 pub(crate) use get_namespaces::{ask_namespaces, get_namespaces, get_namespaces_here};
 pub(crate) use handover::handover;
-pub(crate) use host::{host, serve_hosted};
+pub(crate) use host::{Ends, host, serve_hosted};
 pub(crate) use list_agents::list_agents;
 pub(crate) use list_clusters::list_clusters;
 pub(crate) use list_join_tokens::list_join_tokens;

@@ -20,7 +20,7 @@ use roadstead_contracts::ids::ClusterId;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{App, serve_hosted};
+use crate::app::{App, Ends, serve_hosted};
 use crate::limits::{HOST_AGAIN, HOST_LEASE, HOST_LOOK, HOST_STOP_BEFORE, HOST_SWEEP, HOST_TAKE};
 use crate::store::Leased;
 
@@ -30,7 +30,7 @@ pub(crate) use folders::folder;
 /// An agent that this replica hosts.
 struct Running {
     revision: i64,
-    stop: CancellationToken,
+    ends: Ends,
     /// Cancelled when it has ended.
     done: CancellationToken,
 }
@@ -61,11 +61,11 @@ pub(crate) async fn keep_hosting(app: Arc<App>) {
             Ok(Err(fault)) => tracing::debug!("leases of clusters were not renewed: {fault}"),
             Err(_) => tracing::debug!("leases of clusters were not renewed in time"),
         }
-        let held = running.values().filter(|hosted| !hosted.stop.is_cancelled()).count();
+        let held = running.values().filter(|hosted| !hosted.ends.stop.is_cancelled()).count();
         if renewed.elapsed() + HOST_STOP_BEFORE >= HOST_LEASE && held > 0 {
             tracing::warn!("{held} hosted clusters are let go: their leases could not be renewed");
             for hosted in running.values() {
-                hosted.stop.cancel();
+                hosted.ends.stop.cancel();
             }
         }
         tokio::select! {
@@ -74,9 +74,13 @@ pub(crate) async fn keep_hosting(app: Arc<App>) {
             () = sleep(HOST_LOOK + app.ids.jitter(HOST_LOOK / 4)) => {}
         }
     }
-    // The drain tells agents to move once they are quiet; a hosted one moves by being let go.
-    for hosted in running.into_values() {
-        hosted.done.cancelled().await;
+    // A hosted agent moves by being let go: once it changes nothing any more another replica may host it, whose session is the
+    // newer one. What this one still carries ends meanwhile.
+    for hosted in running.values() {
+        tokio::select! {
+            () = hosted.ends.at_rest.cancelled() => {}
+            () = hosted.done.cancelled() => {}
+        }
     }
     if let Err(fault) = app.store.let_connections_go(app.replica).await {
         tracing::debug!("hosted clusters wait for the end of their leases: {fault}");
@@ -94,7 +98,7 @@ async fn reconcile(
     running.retain(|cluster, hosted| {
         let stays = leased.iter().any(|lease| lease.cluster == *cluster && lease.revision == hosted.revision);
         if !stays {
-            hosted.stop.cancel();
+            hosted.ends.stop.cancel();
         }
         // Until it has ended its operations are its own: two agents must not write one ledger.
         !hosted.done.is_cancelled()
@@ -129,12 +133,11 @@ async fn begin(app: &Arc<App>, lease: Leased) -> anyhow::Result<Running> {
     let core = Core::connected(cluster).with_rights(kept.rights.profile, kept.rights.namespaces);
     let ledger = folder(&app.settings.data_dir, lease.cluster);
     let core = tokio::task::spawn_blocking(move || core.with_ledger(ledger)).await?;
-    let stop = CancellationToken::new();
-    let done = CancellationToken::new();
-    let (hosting, stopped, ended) = (Arc::clone(app), stop.clone(), done.clone().drop_guard());
-    let (again, was_stopped) = (Arc::clone(app), stop.clone());
+    let (ends, done) = (Ends::default(), CancellationToken::new());
+    let (hosting, its, ended) = (Arc::clone(app), ends.clone(), done.clone().drop_guard());
+    let (again, was_stopped) = (Arc::clone(app), ends.stop.clone());
     app.tasks.spawn("hosted-cluster", async move {
-        if let Err(fault) = serve_hosted(hosting, Arc::new(core), kept.agent, lease.cluster, stopped).await {
+        if let Err(fault) = serve_hosted(hosting, Arc::new(core), (kept.agent, lease.cluster), its).await {
             tracing::warn!(cluster_id = %lease.cluster, "a hosted agent ended: {fault:#}");
         }
         drop(ended);
@@ -144,5 +147,5 @@ async fn begin(app: &Arc<App>, lease: Leased) -> anyhow::Result<Running> {
         }
     });
     tracing::info!(cluster_id = %lease.cluster, "this replica hosts the agent of cluster {}", lease.cluster);
-    Ok(Running { revision: kept.revision, stop, done })
+    Ok(Running { revision: kept.revision, ends, done })
 }

@@ -84,6 +84,11 @@ impl Recorder {
         let protocol = match session.protocol.as_str() {
             "websocket" => Protocol::WebSocket,
             "spdy" => Protocol::Spdy,
+            SessionFacts::NODE_PROXY => {
+                let around = "sessions in this cluster are recorded, and what runs by the proxy of a node cannot be; use \
+                              exec or attach of the pod";
+                return Err(Error::new(Code::Forbidden, around));
+            }
             _ => return Err(refused()),
         };
         let at = app.clock.now();

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use roadstead_contracts::agent::Notice;
@@ -14,6 +15,7 @@ use roadstead_contracts::{Code, Error, Result};
 use roadstead_tunnel::Session;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use super::drift::Inbox;
 use super::{Asked, SeedLink};
@@ -40,8 +42,8 @@ pub(crate) struct Held {
     pub epoch: i64,
     pub link: Link,
     in_flight: AtomicU32,
-    /// The replica stops: no new stream begins here.
-    leaving: AtomicBool,
+    /// Since when no new stream begins here, because it goes to another replica.
+    leaving: OnceLock<Instant>,
     /// When a heartbeat was last stored, microseconds since 1970.
     pub(super) stored_at: AtomicI64,
     /// Hash of the facts that were last stored.
@@ -58,7 +60,7 @@ impl Held {
             epoch,
             link,
             in_flight: AtomicU32::new(0),
-            leaving: AtomicBool::new(false),
+            leaving: OnceLock::new(),
             stored_at: AtomicI64::new(0),
             stored_facts: AtomicU64::new(0),
             drift: Inbox::default(),
@@ -74,23 +76,23 @@ impl Held {
         Ok(Turn(Arc::clone(self)))
     }
 
-    /// Whether none of its requests runs.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) == 0
-    }
-
-    /// Whether nothing at all is under way, streams included.
+    /// Whether nothing is under way: no request and no stream.
     pub(crate) fn is_quiet(&self) -> bool {
         let streams = match &self.link {
             Link::Tunnel(session) => session.open_streams(),
             Link::Seed(_) => 0,
         };
-        self.is_idle() && streams == 0
+        self.in_flight.load(Ordering::Relaxed) == 0 && streams == 0
     }
 
     /// From now on no new stream begins here.
     pub(crate) fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+        let _ = self.leaving.set(Instant::now());
+    }
+
+    /// How long it has been leaving; `None` where it is not.
+    pub(crate) fn leaving_for(&self) -> Option<Duration> {
+        self.leaving.get().map(Instant::elapsed)
     }
 
     /// Ends the session, telling the peer the reason.
@@ -185,7 +187,7 @@ impl Registry {
 
     /// The newest session of a cluster.
     pub(crate) fn of_cluster(&self, cluster: ClusterId) -> Option<Arc<Held>> {
-        self.cluster_shard(cluster).get(&cluster)?.last().filter(|held| !held.leaving.load(Ordering::Relaxed)).cloned()
+        self.cluster_shard(cluster).get(&cluster)?.last().filter(|held| held.leaving.get().is_none()).cloned()
     }
 
     /// Fires when any session begins.

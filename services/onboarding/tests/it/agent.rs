@@ -108,6 +108,15 @@ impl Agent {
         false
     }
 
+    /// Waits for a stream.
+    pub async fn stream(&mut self) -> Stream {
+        loop {
+            if let Event::Stream { stream, .. } = self.incoming.next().await.expect("the session is over") {
+                return stream;
+            }
+        }
+    }
+
     /// Answers every question with these names, until the session ends.
     pub fn answer_with(self, names: &'static [&'static str]) -> (Session, Arc<AtomicU32>) {
         let count = Arc::new(AtomicU32::new(0));

@@ -2,9 +2,10 @@
 //! sealed.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair, SanType};
+use roadstead_contracts::agent::{GET_NAMESPACES, StreamHead, StreamTarget};
 use roadstead_contracts::event::{Event, Fact};
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::message::{
@@ -14,6 +15,7 @@ use roadstead_contracts::message::{
 };
 use roadstead_contracts::names::{ClusterName, Labels, Namespace};
 use roadstead_contracts::{Code, Result};
+use roadstead_tunnel::Class;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -226,6 +228,41 @@ async fn a_replica_that_stops_hands_over_and_one_that_starts_takes_up() {
     second.service.start().await.unwrap();
     rig.replicas.push(second);
     eventually("it is hosted again", || async { rig.replicas[0].service.sessions() == 1 }).await;
+}
+
+/// It kept the cluster until the last stream was cut, and cut that after two seconds.
+#[tokio::test]
+async fn regression_a_host_that_stops_hands_over_at_once_and_answers_what_it_carries() {
+    let rig = Rig::with(&[], 2).await;
+    let api = Api::start(None).await;
+    let cluster = hand(&rig, &connect(&rig.alice, "far", api.source("token"))).await.unwrap();
+    until_connected(&rig, "far").await;
+    let holder = rig.replicas.iter().position(|replica| replica.service.sessions() == 1).unwrap();
+    let (old, new) = (&rig.replicas[holder], &rig.replicas[1 - holder]);
+    let head = StreamHead {
+        target: StreamTarget::Agent { verb: GET_NAMESPACES.to_owned() },
+        request_id: "r-1".to_owned(),
+        deadline_milliseconds: 20_000,
+        traceparent: None,
+        assertion: Some("nobody's".to_owned()),
+    };
+    let mut asked = old.service.streams().open(cluster.id, &head, Class::Bulk).await.unwrap();
+    asked.write_all(b"{").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (tasks, began) = (old.tasks.clone(), Instant::now());
+    let stopped = tokio::spawn(async move { tasks.finish(Duration::from_secs(20)).await });
+    eventually("the other one took over", || async { new.service.sessions() == 1 }).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "callers wait for five: {:?}", began.elapsed());
+    tokio::time::sleep(Duration::from_secs(4).saturating_sub(began.elapsed())).await;
+    asked.write_all(b"}").await.unwrap();
+    asked.finish();
+    let answer = crate::agent::read_all(&mut asked).await;
+    assert!(answer.starts_with(b"{\"error\":{\"code\":\"identity_refused\""), "{}", String::from_utf8_lossy(&answer));
+    drop(asked);
+    let answered = Instant::now();
+    stopped.await.unwrap();
+    assert!(answered.elapsed() < Duration::from_secs(5), "{:?}", answered.elapsed());
+    assert_eq!(new.service.sessions(), 1);
 }
 
 #[tokio::test]

@@ -87,6 +87,22 @@ async fn without_a_store_there_is_no_session() {
     streams.open(cluster.id, &head(), Class::Interactive).await.unwrap();
 }
 
+/// What runs by the proxy of a node is a session that nobody can record: it runs only where none are.
+#[tokio::test]
+async fn regression_a_nodes_proxy_is_no_way_around_a_recording() {
+    for (recorded, refused) in [("true", true), ("false", false)] {
+        let rig = Rig::with(&[("ROADSTEAD_RECORDING_ENABLED", recorded)], 1).await;
+        let (token, cluster) = rig.cluster(&rig.alice, "prod").await;
+        let joined = enrol(rig.address(), &token, None).await;
+        let _agent = dial(rig.address(), &joined).await;
+        let by_node = SessionFacts { protocol: SessionFacts::NODE_PROXY.to_owned(), ..session(&rig, &cluster) };
+        let streams = rig.replicas[0].service.streams();
+        let answer = streams.open_session(&by_node, &head(), Class::Interactive).await;
+        assert_eq!(answer.as_ref().is_err_and(|error| error.code == Code::Forbidden), refused);
+        assert_eq!(answer.is_err(), refused);
+    }
+}
+
 #[tokio::test]
 async fn only_the_clusters_that_the_policy_names() {
     let rig =

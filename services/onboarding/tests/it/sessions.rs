@@ -3,13 +3,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use roadstead_bus::Subscriber;
-use roadstead_contracts::agent::{FACT_TEXT_MAX, ISSUES_MAX, Notice};
+use roadstead_contracts::agent::{FACT_TEXT_MAX, ISSUES_MAX, Notice, StreamHead, StreamTarget};
 use roadstead_contracts::event::Event;
 use roadstead_contracts::message::{
     AgentTarget, Cluster, ClusterFacts, ClusterStatus, GetCluster, GetNamespaces, ListAgents, Namespaces, PageRequest,
     ResolveAgent, RevokeAgent,
 };
 use roadstead_contracts::{Code, Result};
+use roadstead_tunnel::Class;
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
 
 use crate::agent::{connected, dial, enrol, read_all, try_dial};
 use crate::rig::{Rig, eventually};
@@ -250,6 +253,88 @@ async fn a_stopping_hub_tells_its_agents_to_move() {
     agent.session.closed().await;
     stopped.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// Two seconds after the stop signal whatever was in flight was cut: a write behind a slow webhook, a large list, a shell.
+#[tokio::test]
+async fn regression_what_is_in_flight_when_the_hub_stops_is_answered_whole() {
+    let rig = Rig::new().await;
+    let (token, made) = rig.cluster(&rig.alice, "prod").await;
+    let joined = enrol(rig.address(), &token, None).await;
+    let mut agent = dial(rig.address(), &joined).await;
+    let streams = rig.replicas[0].service.streams();
+    let mut asked = streams.open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    asked.write_all(b"a write").await.unwrap();
+    asked.finish();
+    let mut answering = agent.stream().await;
+    let tasks = rig.replicas[0].tasks.clone();
+    let stopped = tokio::spawn(async move { tasks.finish(Duration::from_secs(20)).await });
+    // Until it is told to move, the agent is there.
+    let mut second = streams.open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    second.write_all(b"another").await.unwrap();
+    second.finish();
+    let mut answering_second = agent.stream().await;
+    assert!(agent.notice(|notice| matches!(notice, Notice::Move { .. })).await);
+    // From now on callers wait for it to be elsewhere; nothing new comes over this session.
+    let third = timeout(Duration::from_millis(500), streams.open(made.id, &kubernetes(), Class::Bulk)).await;
+    assert!(third.is_err(), "{third:?}");
+    // Longer than an agent that was told and carries nothing is waited for.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    for (stream, asked, question) in
+        [(&mut answering, &mut asked, &b"a write"[..]), (&mut answering_second, &mut second, b"another")]
+    {
+        assert_eq!(read_all(stream).await, question);
+        let answer = vec![b'x'; 300_000];
+        let written = async {
+            stream.write_all(&answer).await.unwrap();
+            stream.finish();
+        };
+        let (read, ()) = tokio::join!(read_all(asked), written);
+        assert!(read == answer, "{} bytes came", read.len());
+    }
+    drop((asked, second, answering, answering_second));
+    let began = Instant::now();
+    agent.session.closed().await;
+    stopped.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "nothing is waited for any more: {:?}", began.elapsed());
+}
+
+/// What does not end is cut when the drain's time is over, not when the process is cut.
+#[tokio::test]
+async fn a_stopping_hub_does_not_wait_for_a_watch_for_ever() {
+    let rig = Rig::new().await;
+    let (token, made) = rig.cluster(&rig.alice, "prod").await;
+    let joined = enrol(rig.address(), &token, None).await;
+    let mut agent = dial(rig.address(), &joined).await;
+    let mut watch = rig.replicas[0].service.streams().open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    watch.write_all(b"watch").await.unwrap();
+    let mut answering = agent.stream().await;
+    let began = Instant::now();
+    let tasks = rig.replicas[0].tasks.clone();
+    let stopped = tokio::spawn(async move { tasks.finish(Duration::from_secs(20)).await });
+    let events = tokio::spawn(async move {
+        while answering.write_all(b"event").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut heard = 0;
+    while let Ok(Some(chunk)) = timeout(Duration::from_secs(2), watch.chunk()).await.expect("it went silent") {
+        heard += chunk.len();
+    }
+    stopped.await.unwrap();
+    let time = began.elapsed();
+    assert!((Duration::from_secs(11)..Duration::from_secs(15)).contains(&time) && heard > 100, "{time:?} {heard}");
+    events.await.unwrap();
+}
+
+fn kubernetes() -> StreamHead {
+    StreamHead {
+        target: StreamTarget::Kubernetes {},
+        request_id: "r-1".to_owned(),
+        deadline_milliseconds: 10_000,
+        traceparent: None,
+        assertion: Some("signed".to_owned()),
+    }
 }
 
 #[tokio::test]

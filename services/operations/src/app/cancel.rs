@@ -1,15 +1,15 @@
 //! Asks for an honest stop: what has not begun is cancelled at once, what runs is asked to stop between two objects.
 
 use chrono::DateTime;
-use roadstead_contracts::audit::Resource;
+use roadstead_contracts::audit::{AuditRecord, Resource};
 use roadstead_contracts::identity::Action;
 use roadstead_contracts::message::{CancelOperation, Cancellation, Operation};
 use roadstead_contracts::operation::OperationState;
 use roadstead_contracts::{Code, Error, Result};
 
 use super::{App, conclude, not_found, require_of};
-use crate::domain::cut;
 use crate::domain::life_cycle::{Input, Next};
+use crate::domain::{Record, cut};
 use crate::limits::REASON_MAX;
 use crate::store::{Change, Effects};
 
@@ -34,27 +34,17 @@ pub(crate) async fn cancel_operation(
     let changed = app
         .store
         .change(request.id, &[], &change, &mut |record, _| {
-            let mut effects = Effects::default();
-            let before = record.state();
-            match record.take(Input::CancelAsked, Some(&why), change.at) {
-                (Next::To(state, _), step) => {
-                    effects.touched = true;
-                    effects.steps.extend(step);
-                    let shown = &record.doc.shown;
-                    let resource = Resource::id("operation", shown.id).in_cluster(shown.cluster_id);
-                    let entry = app.done(&request.principal, request_id, "operation.cancel", resource, &change);
-                    effects.audit.push(entry.with("state", before.as_str()));
+            let entry = |resource| app.done(&request.principal, request_id, "operation.cancel", resource, &change);
+            let (next, mut effects) = ask_to_stop(app, record, &why, entry, &change);
+            match next {
+                Next::To(state, _) => {
                     if state.is_terminal() {
-                        conclude(app, record, &mut effects, &change);
                         answer = Ok(Cancellation::Cancelled);
-                    } else {
-                        // Whoever carries it is told; if nobody does, somebody looks at it now.
-                        record.next_try_at = DateTime::UNIX_EPOCH;
                     }
                     effects.reply = serde_json::to_value((answer.as_ref().ok(), &record.doc.shown)).ok();
                 }
-                (Next::Stay, _) => {}
-                (Next::Late, _) => answer = Err(terminal(record.state())),
+                Next::Stay => {}
+                Next::Late => answer = Err(terminal(record.state())),
             }
             effects
         })
@@ -68,6 +58,33 @@ pub(crate) async fn cancel_operation(
         app.ended(&record);
     }
     Ok((answer, record.doc.shown))
+}
+
+/// What a wish to stop does with an operation.
+pub(super) fn ask_to_stop(
+    app: &App,
+    record: &mut Record,
+    why: &str,
+    entry: impl FnOnce(Resource) -> AuditRecord,
+    change: &Change,
+) -> (Next, Effects) {
+    let mut effects = Effects::default();
+    let before = record.state();
+    let (next, step) = record.take(Input::CancelAsked, Some(why), change.at);
+    if let Next::To(state, _) = next {
+        effects.touched = true;
+        effects.steps.extend(step);
+        let shown = &record.doc.shown;
+        let resource = Resource::id("operation", shown.id).in_cluster(shown.cluster_id);
+        effects.audit.push(entry(resource).with("state", before.as_str()));
+        if state.is_terminal() {
+            conclude(app, record, &mut effects, change);
+        } else {
+            // Whoever carries it is told; if nobody does, somebody looks at it now.
+            record.next_try_at = DateTime::UNIX_EPOCH;
+        }
+    }
+    (next, effects)
 }
 
 fn terminal(state: OperationState) -> Error {

@@ -48,6 +48,16 @@ pub(crate) fn conclude(app: &App, record: &mut Record, effects: &mut Effects, ch
             .with("deleted", &counts.deleted.to_string())
             .with("failed", &counts.failed.to_string());
         effects.audit.push(entry);
+    } else if shown.state != OperationState::Cancelled {
+        // Refused at its dispatch, or its time ran out in the queue: nothing was done, and the trail says that. A cancellation
+        // has a record of its own.
+        let outcome = Outcome { result: Ended::Failed, code: shown.error.as_ref().map(|error| error.code) };
+        let resource = Resource::id("operation", shown.id).in_cluster(shown.cluster_id);
+        let (origin, actor) = (Origin::request(&record.doc.request_id), record.doc.actor.clone());
+        let entry = AuditRecord::outcome(app.ids.next(), change.at, origin, actor, "operation.run", resource, outcome)
+            .with("kind", shown.kind.as_str())
+            .with("state", shown.state.as_str());
+        effects.audit.push(entry);
     }
     if record.sealed_webhook.is_some() && app.webhooks.is_some() {
         let body = json!({

@@ -54,7 +54,14 @@ pub(crate) async fn create_operation(
         origin_id: None,
     };
     let draft = app.checked(draft, &principal, request.body_sha256.as_deref(), request_id).await?;
-    app.make(draft, &principal, key.transpose()?, change, request_id).await
+    let made = app.make(draft, &principal, key.transpose()?, change, request_id).await?;
+    if let Some(sha256) = &request.webhook_sha256
+        && let Err(fault) = app.store.claim_body(sha256).await
+    {
+        // It counts among the bodies that wait until its hour is over.
+        tracing::debug!("a webhook's address was not claimed: {fault}");
+    }
+    Ok(made)
 }
 
 /// The address of a webhook, which came past the queue.
@@ -122,6 +129,10 @@ impl App {
         request_id: &str,
     ) -> Result<Draft> {
         check_work(&draft.work)?;
+        // Who asks what would change waits for nothing; the looks of rollouts do.
+        if let Work::Apply { dry_run: true, wait, .. } = &mut draft.work {
+            *wait = false;
+        }
         let fault = |field: &str, message: &str| Err(Error::field(&["body", field], "value_error", message));
         if draft.description.len() > DESCRIPTION_MAX {
             return fault("description", "description is too long");

@@ -40,7 +40,12 @@ pub(crate) async fn create_rollout(
         return fault("work", "a release is changed in one cluster after the other");
     }
     check_plan(&request.plan)?;
-    let asked = serde_json::json!([request.name, request.targets, request.work, request.body_sha256, request.plan]);
+    // What was asked for, not what it matches now: a cluster that joins between two tries is no other request.
+    let clusters = match &request.clusters_asked {
+        Some(asked) => serde_json::json!(asked),
+        None => serde_json::json!(request.targets),
+    };
+    let asked = serde_json::json!([request.name, clusters, request.work, request.body_sha256, request.plan]);
     let key = request.idempotency_key.as_deref().map(|key| key_of(&principal, "rollout", key, &asked)).transpose()?;
 
     let body = match (needs_body(&request.work), &request.body_sha256) {
@@ -84,6 +89,7 @@ pub(crate) async fn create_rollout(
         plan: request.plan,
         principal: principal.clone(),
         approved_by: None,
+        cancelled_by: None,
         body,
         changes: changed,
         current: 0,

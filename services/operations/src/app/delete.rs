@@ -24,6 +24,10 @@ pub(crate) async fn delete_operation(
     if change.at < kept_until {
         return Err(Error::new(Code::Conflict, format!("the operation is kept until {}", kept_until.to_rfc3339())));
     }
+    if record.settle_at.is_some() {
+        let message = "its agent has not been told that it has ended; it can be deleted once the agent was there";
+        return Err(Error::new(Code::Conflict, message));
+    }
     let resource = Resource::id("operation", request.id).in_cluster(record.doc.shown.cluster_id);
     let entry = app.done(&request.principal, request_id, "operation.delete", resource, &change);
     if !app.store.delete_operation(request.id, &entry, &change).await? {

@@ -1,7 +1,7 @@
 //! Lists, newest first.
 
 use roadstead_bus::CallContext;
-use roadstead_contracts::identity::{Action, Principal, Reach};
+use roadstead_contracts::identity::{Action, Principal};
 use roadstead_contracts::ids::TypedId as _;
 use roadstead_contracts::message::{ListClusters, ListOperations, ListRollouts, Operation, Page, PageRequest, Rollout};
 use roadstead_contracts::names::Labels;
@@ -43,19 +43,18 @@ pub(crate) async fn list_rollouts(app: &App, request: ListRollouts) -> Result<Pa
     let principal = &request.principal;
     require_somewhere(app, principal, Action::OperationsRead)?;
     let window = Window::of(&short(request.page))?;
-    let everybody = principal.reach == Reach::All;
-    let (found, total) = app.store.list_rollouts((!everybody).then_some(principal.user_id), window).await?;
+    let view = view(app, principal).await?;
+    let (found, total) = app.store.list_rollouts(&view, window).await?;
     let length = |(_, doc, states): &(i64, RolloutDoc, States)| length(&shown(doc, &states.iter().copied().collect()));
     let page = window.page_within(found, total, |(seq, ..)| *seq, (length, PAGE_BYTES_MAX));
     let may = |doc: &RolloutDoc| {
         sees(principal, doc, app.clock.now()) && require_of_rollout(app, principal, Action::OperationsRead, doc).is_ok()
     };
+    let found = page.items.len();
     let items = page.items.into_iter().filter(|(_, doc, _)| may(doc));
-    Ok(Page {
-        items: items.map(|(_, doc, states)| shown(&doc, &states.into_iter().collect())).collect(),
-        total: page.total,
-        next_cursor: page.next_cursor,
-    })
+    let items: Vec<Rollout> = items.map(|(_, doc, states)| shown(&doc, &states.into_iter().collect())).collect();
+    let total = if items.len() == found { page.total } else { items.len() as u64 };
+    Ok(Page { items, total, next_cursor: page.next_cursor })
 }
 
 /// Bytes of something in a message.

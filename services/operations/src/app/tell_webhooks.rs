@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use roadstead_contracts::ids::OperationId;
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_http_kit::outgoing::Fault;
 use roadstead_http_kit::webhook::Webhooks;
@@ -12,6 +13,7 @@ use roadstead_telemetry::metrics::labels::Outcome;
 use tokio::time::sleep;
 
 use super::App;
+use crate::domain::Record;
 use crate::limits::{DESCRIPTION_MAX, POLL, STORE_RETRY, WEBHOOK_BASE, WEBHOOK_CAP, WEBHOOK_CLAIM, WEBHOOK_TRIES};
 use crate::store::DueWebhook;
 
@@ -61,15 +63,33 @@ async fn tell_due(app: &Arc<App>) -> Result<()> {
     Ok(())
 }
 
+impl App {
+    /// The address that is told of an operation's end, for the one that is made of it.
+    pub(super) fn webhook_of(&self, record: &Record) -> Result<Option<String>> {
+        let sealed = record.sealed_webhook.as_ref().filter(|_| self.webhooks.is_some());
+        sealed.map(|sealed| self.address(record.doc.shown.id, sealed)).transpose()
+    }
+
+    fn address(&self, operation: OperationId, sealed: &str) -> Result<String> {
+        let sealed = Sealed::parse(sealed)?;
+        let url = self.sealer.unseal("operations", "sealed_webhook", operation, &sealed)?;
+        String::from_utf8(url.to_vec()).map_err(|_| Error::of(Code::IntegrityError))
+    }
+}
+
 async fn tell_one(app: &App, webhook: &DueWebhook) -> Result<()> {
     let Some(webhooks) = &app.webhooks else { return Ok(()) };
-    let sealed = Sealed::parse(&webhook.sealed_url)?;
-    let url = app.sealer.unseal("operations", "sealed_webhook", webhook.operation, &sealed)?;
-    let url = std::str::from_utf8(&url).map_err(|_| Error::of(Code::IntegrityError))?;
-    let (now, body) = (app.clock.now(), webhook.body.to_string());
-    let told = webhooks.tell(url, &webhook.id.to_string(), now.timestamp(), body.into_bytes()).await;
-    app.metrics.webhooks.get_or_create(&Outcome { outcome: told.outcome() }).inc();
-    let Some(why) = told.again() else { return Ok(app.store.webhook_told(webhook.id).await?) };
+    let why = match app.address(webhook.operation, &webhook.sealed_url) {
+        Ok(url) => {
+            let (now, body) = (app.clock.now(), webhook.body.to_string());
+            let told = webhooks.tell(&url, &webhook.id.to_string(), now.timestamp(), body.into_bytes()).await;
+            app.metrics.webhooks.get_or_create(&Outcome { outcome: told.outcome() }).inc();
+            let Some(why) = told.again() else { return Ok(app.store.webhook_told(webhook.id).await?) };
+            why.to_string()
+        }
+        // A try like any other: it is not made for ever.
+        Err(error) => error.to_string(),
+    };
     let attempt = u32::try_from(webhook.attempts).unwrap_or(u32::MAX);
     let pause = PAUSES.steady(attempt, &app.ids);
     if webhook.attempts + 1 >= WEBHOOK_TRIES {

@@ -6,7 +6,9 @@ use roadstead_contracts::message::{Operation, UndoOperation};
 use roadstead_contracts::operation::{BODY_MAX, Restore, Work};
 use roadstead_contracts::{Code, Error, Result};
 use roadstead_seal::Sealed;
+use serde_json::json;
 
+use super::create::key_of;
 use super::retry::again;
 use super::{App, Draft, require_of, stage_body};
 use crate::domain::Record;
@@ -20,6 +22,10 @@ pub(crate) async fn undo_operation(
 ) -> Result<Operation> {
     let record = app.visible(&request.principal, request.id).await?;
     require_of(app, &request.principal, Action::OperationsWrite, &record)?;
+    let key = request.idempotency_key.as_deref().map(|key| {
+        let asked = json!(["undo", request.id, request.force]);
+        key_of(&request.principal, "operation", key, &asked)
+    });
     if !record.state().is_terminal() {
         return Err(Error::new(Code::Conflict, "the operation has not ended; cancel it first"));
     }
@@ -45,10 +51,11 @@ pub(crate) async fn undo_operation(
     let draft = Draft {
         work: Work::Undo { force: request.force },
         description: format!("undo of {}", request.id),
+        webhook_url: app.webhook_of(&record)?,
         ..again(&record, request.id)
     };
     let draft = app.checked(draft, &request.principal, Some(&sha256), request_id).await?;
-    app.make(draft, &request.principal, None, change, request_id).await
+    app.make(draft, &request.principal, key.transpose()?, change, request_id).await
 }
 
 /// The earlier state of an object; `None` when it did not exist.

@@ -75,7 +75,10 @@ pub(super) fn cancellations(app: &Arc<App>) -> PeerHandler {
                         Cancellation::Cancelled => "cancelled".to_owned(),
                         Cancellation::Cancelling => "cancelling".to_owned(),
                     }),
-                    message: Some("Operation cancelled successfully".to_owned()),
+                    message: Some(match done {
+                        Cancellation::Cancelled => "Operation cancelled successfully".to_owned(),
+                        Cancellation::Cancelling => "Operation is asked to stop after the object at hand".to_owned(),
+                    }),
                     error: None,
                 },
                 Err(error) => CancellationResult {

@@ -24,12 +24,9 @@ use super::running::Handle;
 use super::settle;
 use crate::app::{App, conclude, load_body};
 use crate::domain::Record;
-use crate::domain::life_cycle::{Input, Next};
-use crate::limits::{ASK, AWAY_RETRY, ORDER_SECONDS, REOPEN_BASE, REOPEN_CAP, REOPEN_TRIES, SOON_RETRY};
+use crate::domain::life_cycle::{AWAY, Input, Next};
+use crate::limits::{ASK, AWAY_RETRY, LOOK_LIMIT, ORDER_SECONDS, REOPEN_BASE, REOPEN_CAP, REOPEN_TRIES, SOON_RETRY};
 use crate::store::Effects;
-
-/// Why an operation waits that nobody carries.
-const AWAY: &str = "waits for its agent, which is not connected";
 
 /// How a carrier leaves an operation.
 enum Exit {
@@ -51,7 +48,7 @@ pub(super) enum Attempt {
     NotBegun(Error),
     /// The stream broke after it was begun; whether something came on it.
     Broken(&'static str, bool),
-    /// The agent has no place for it now.
+    /// The agent has no place for it now, or what it was begun with may no longer be so.
     Later,
     /// It will never go.
     Refused(Error),
@@ -148,6 +145,7 @@ impl Carrier<'_> {
     /// Tries to have it done to its end.
     async fn attempt(&mut self) -> std::result::Result<Attempt, Killed> {
         let app = self.app;
+        let looked = app.clock.now();
         if self.handle.stop.is_cancelled() {
             return Ok(Attempt::Lost);
         }
@@ -172,6 +170,9 @@ impl Carrier<'_> {
             Err(error) => return Ok(Attempt::Refused(error)),
         };
         app.faults.pass("order_signed")?;
+        if app.clock.now() - looked > LOOK_LIMIT {
+            return Ok(Attempt::Later);
+        }
         let shown = &self.record.doc.shown;
         let limit = Duration::from_secs(u64::from(run.deadline_seconds)) + Duration::from_secs(60);
         let mut stream =

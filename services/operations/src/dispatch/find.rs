@@ -21,8 +21,8 @@ pub(crate) async fn find(app: Arc<App>) {
     let places = Arc::new(Semaphore::new(app.options.at_once as usize));
     let stopping = app.tasks.stopping();
     let mut tidy_at = Instant::now();
+    let mut slow_at = Instant::now() + POLL;
     loop {
-        let looked_at = Instant::now();
         match look(&app, &places).await {
             Ok(()) => app.dispatcher_ready.set(true, "ok"),
             Err(fault) => {
@@ -37,10 +37,15 @@ pub(crate) async fn find(app: Arc<App>) {
                 tracing::warn!("what is old was not forgotten: {fault}");
             }
         }
+        // By the clock, whatever else there is to do: a hub that is busy has deadlines too.
+        if slow_at <= Instant::now() {
+            slow_at = Instant::now() + POLL;
+            slow(&app).await;
+        }
         tokio::select! {
             () = stopping.cancelled() => return,
             () = app.work.notified() => {}
-            () = sleep_until(looked_at + POLL) => slow(&app).await,
+            () = sleep_until(slow_at) => {}
         }
     }
 }

@@ -65,6 +65,8 @@ pub enum Next {
     Late,
 }
 
+/// Reason of an operation that waits because nobody is there to carry it out.
+pub const AWAY: &str = "waits for its agent, which is not connected";
 /// Reason of a success that overtook its cancellation.
 pub const FINISHED_FIRST: &str = "finished before the cancellation reached it";
 

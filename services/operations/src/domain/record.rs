@@ -144,20 +144,21 @@ impl Record {
 }
 
 /// Operations of one lane of a cluster run one after another, in the order in which they were asked for: two changes of the
-/// same objects must not overtake each other. What changes nothing, or nothing that manifests describe, has its own lane.
-pub(crate) fn lane(work: &Work, own: &str) -> String {
-    match work {
-        Work::Exec { .. } => format!("={own}"),
-        work if work.is_dry_run() => format!("={own}"),
-        Work::Apply { namespace, .. } | Work::Delete { namespace, .. } | Work::Sync { namespace, .. } => {
-            namespace.clone().unwrap_or_default()
-        }
-        Work::Scale { object, .. } | Work::Restart { object, .. } | Work::Rollback { object, .. } => {
-            object.namespace.clone().unwrap_or_default()
-        }
-        Work::Helm { namespace, .. } => namespace.clone(),
-        Work::Undo { .. } => String::new(),
+/// same objects must not overtake each other. A lane is the one namespace that the work changes; the empty one is that of work
+/// which changes several, or something that is in none, or nobody knows what: it takes turns with all lanes. What changes
+/// nothing, or nothing that manifests describe, has its own lane and takes turns with none.
+pub(crate) fn lane(doc: &Doc) -> String {
+    let work = &doc.shown.work;
+    if matches!(work, Work::Exec { .. }) || work.is_dry_run() {
+        return format!("={}", doc.shown.id);
     }
+    // What a chart holds is the chart's to say; releases of other namespaces go beside it.
+    if let Work::Helm { namespace, .. } = work {
+        return namespace.clone();
+    }
+    let mut places = doc.changes.iter().map(|change| change.namespace.as_deref());
+    let first = places.next().flatten().unwrap_or_default();
+    if places.all(|place| place == Some(first)) { first.to_owned() } else { String::new() }
 }
 
 /// Whether the work needs a body.

@@ -1,24 +1,25 @@
-//! How one change goes to many clusters: waves, a failure budget, time to bake, a window, a second person. Pure: what is to
-//! be begun is answered, not done.
+//! One change to many clusters: waves, a failure budget, time to bake, a window, a second person. What it is, what a person
+//! does with it, and how it is shown; how it goes on is in `rollout_advance.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use roadstead_contracts::agent::RequestKind;
+use roadstead_contracts::audit::Actor;
 use roadstead_contracts::identity::Principal;
 use roadstead_contracts::ids::{ClusterId, OperationId, RolloutId, UserId};
 use roadstead_contracts::message::{
-    Rollout, RolloutCluster, RolloutCommand, RolloutPlan, RolloutState, RolloutTarget, RolloutWave,
+    Rollout, RolloutCluster, RolloutCommand, RolloutOverride, RolloutPlan, RolloutState, RolloutTarget, RolloutWave,
+    SECRET_OVERRIDE,
 };
 use roadstead_contracts::names::{ClusterName, Labels};
-use roadstead_contracts::operation::{OperationState, Work};
+use roadstead_contracts::operation::Work;
 use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Body;
+use super::rollout_advance::{KnownOperations, failed, failed_look};
 use super::window::Window;
-use crate::limits::{BAKE_MAX, ROLLOUT_LOOK, ROLLOUT_OVERRIDES, ROLLOUT_WAIT, ROLLOUT_WAVES};
+use crate::limits::{BAKE_MAX, ROLLOUT_OVERRIDES, ROLLOUT_WAVES};
 
 /// A rollout as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,9 @@ pub(crate) struct RolloutDoc {
     pub principal: Principal,
     #[serde(default)]
     pub approved_by: Option<UserId>,
+    /// Who gave it up: what was still open is cancelled in this name.
+    #[serde(default)]
+    pub cancelled_by: Option<Actor>,
     /// The body before patches.
     #[serde(default)]
     pub body: Option<Body>,
@@ -56,6 +60,7 @@ pub(crate) struct RolloutDoc {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wave {
     pub targets: Vec<Target>,
+    /// Set once its clusters have ended.
     #[serde(default)]
     pub bakes_until: Option<DateTime<Utc>>,
 }
@@ -73,15 +78,12 @@ pub(crate) struct Target {
     pub body: Option<Body>,
     #[serde(default)]
     pub operation_id: Option<OperationId>,
-}
-
-/// What is to be done now.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Clusters to begin: wave and place in it.
-    pub begin: Vec<(usize, usize)>,
-    /// When to look again without being told.
-    pub look_at: Option<DateTime<Utc>>,
+    /// As its wave, or later where it ended later.
+    #[serde(default)]
+    pub bakes_until: Option<DateTime<Utc>>,
+    /// The operation that looks, after the bake, whether it is ready still.
+    #[serde(default)]
+    pub look_id: Option<OperationId>,
 }
 
 /// Checks a plan.
@@ -102,6 +104,9 @@ pub(crate) fn check_plan(plan: &RolloutPlan) -> Result<()> {
     }
     if plan.overrides.iter().any(|one| one.cluster.is_none() && one.labels.0.is_empty()) {
         return fault("overrides", "an override must name a cluster or labels");
+    }
+    if plan.overrides.iter().any(RolloutOverride::may_hold_secret) {
+        return fault("overrides", SECRET_OVERRIDE);
     }
     plan.window.as_ref().map(Window::parse).transpose()?;
     Ok(())
@@ -141,92 +146,21 @@ impl RolloutDoc {
         self.waves.iter().flat_map(|wave| &wave.targets)
     }
 
-    fn end(&mut self, state: RolloutState, reason: String, now: DateTime<Utc>) {
+    pub(super) fn end(&mut self, state: RolloutState, reason: String, now: DateTime<Utc>) {
         self.state = state;
         self.reason = reason;
         self.finished_at = Some(now);
     }
 }
 
-fn failed(target: &Target, states: &BTreeMap<OperationId, OperationState>) -> bool {
-    state_of(target, states).is_some_and(|state| state.is_terminal() && state != OperationState::Succeeded)
-}
-
-fn state_of(target: &Target, states: &BTreeMap<OperationId, OperationState>) -> Option<OperationState> {
-    target.operation_id.and_then(|id| states.get(&id).copied())
-}
-
-/// Takes a rollout on.
-pub(crate) fn advance(
-    doc: &mut RolloutDoc,
-    states: &BTreeMap<OperationId, OperationState>,
-    now: DateTime<Utc>,
-) -> Progress {
-    if !matches!(doc.state, RolloutState::Running | RolloutState::Waiting) {
-        return Progress::default();
-    }
-    let failures = doc.targets().filter(|target| failed(target, states)).count();
-    if failures.saturating_sub(doc.forgiven) > doc.plan.failure_budget as usize {
-        doc.state = RolloutState::Halted;
-        doc.reason = format!("{failures} clusters failed, {} may", doc.plan.failure_budget);
-        return Progress::default();
-    }
-    loop {
-        let last = doc.current + 1 >= doc.waves.len();
-        let bake = TimeDelta::seconds(i64::from(doc.plan.bake_seconds));
-        let at_once = doc.plan.at_once as usize;
-        let Some(wave) = doc.waves.get_mut(doc.current) else { break };
-        let terminal = |target: &&Target| state_of(target, states).is_some_and(OperationState::is_terminal);
-        if wave.targets.iter().filter(terminal).count() < wave.targets.len() {
-            let running =
-                wave.targets.iter().filter(|target| target.operation_id.is_some() && !terminal(target)).count();
-            let room = if at_once == 0 { usize::MAX } else { at_once.saturating_sub(running) };
-            let idle: Vec<usize> = (0..wave.targets.len())
-                .filter(|index| wave.targets[*index].operation_id.is_none())
-                .take(room)
-                .collect();
-            if !idle.is_empty() && !in_window(doc, now) {
-                doc.state = RolloutState::Waiting;
-                "waits for its maintenance window".clone_into(&mut doc.reason);
-                return Progress { begin: Vec::new(), look_at: Some(now + ROLLOUT_WAIT) };
-            }
-            doc.state = RolloutState::Running;
-            doc.reason = format!("wave {} of {}", doc.current + 1, doc.waves.len());
-            let begin = idle.into_iter().map(|index| (doc.current, index)).collect();
-            return Progress { begin, look_at: Some(now + ROLLOUT_LOOK) };
-        }
-        if last {
-            break;
-        }
-        let until = *wave.bakes_until.get_or_insert(now + bake);
-        if until > now {
-            doc.state = RolloutState::Running;
-            doc.reason = format!("wave {} of {} is watched", doc.current + 1, doc.waves.len());
-            return Progress { begin: Vec::new(), look_at: Some(until) };
-        }
-        doc.current += 1;
-    }
-    if failures == 0 {
-        doc.end(RolloutState::Succeeded, "every cluster has it".to_owned(), now);
-    } else {
-        doc.end(RolloutState::Failed, format!("{failures} clusters failed"), now);
-    }
-    Progress::default()
-}
-
-fn in_window(doc: &RolloutDoc, now: DateTime<Utc>) -> bool {
-    // A window was checked when the rollout was made; one that cannot be read any more is never open.
-    doc.plan.window.as_ref().is_none_or(|window| Window::parse(window).is_ok_and(|window| window.contains(now)))
-}
-
-/// A person's command. What follows is [`advance`]'s.
+/// A person's command. What follows comes with the next look.
 pub(crate) fn command(
     doc: &mut RolloutDoc,
     command: RolloutCommand,
-    by: UserId,
-    states: &BTreeMap<OperationId, OperationState>,
+    by: &Principal,
+    known: &KnownOperations,
     now: DateTime<Utc>,
-) -> Result<Command> {
+) -> Result<()> {
     use RolloutState as S;
     let wrong = |doc: &RolloutDoc| {
         let word = serde_json::to_value(doc.state).ok();
@@ -235,10 +169,10 @@ pub(crate) fn command(
     };
     match (command, doc.state) {
         (RolloutCommand::Approve, S::AwaitingApproval) => {
-            if by == doc.principal.user_id {
+            if by.user_id == doc.principal.user_id {
                 return Err(Error::new(Code::Forbidden, "another account must approve it"));
             }
-            doc.approved_by = Some(by);
+            doc.approved_by = Some(by.user_id);
             doc.state = S::Running;
             "approved".clone_into(&mut doc.reason);
         }
@@ -247,15 +181,15 @@ pub(crate) fn command(
             "halted by hand".clone_into(&mut doc.reason);
         }
         (RolloutCommand::Resume, S::Halted) => {
-            doc.forgiven = doc.targets().filter(|target| failed(target, states)).count();
+            doc.forgiven = doc.targets().filter(|target| failed(target, known)).count();
             doc.state = S::Running;
             "resumed".clone_into(&mut doc.reason);
         }
         (RolloutCommand::RetryFailed, S::Halted | S::Failed) => {
             let mut first = None;
             for (index, wave) in doc.waves.iter_mut().enumerate() {
-                for target in wave.targets.iter_mut().filter(|target| failed(target, states)) {
-                    target.operation_id = None;
+                for target in wave.targets.iter_mut().filter(|target| failed(target, known)) {
+                    (target.operation_id, target.look_id, target.bakes_until) = (None, None, None);
                     wave.bakes_until = None;
                     first.get_or_insert(index);
                 }
@@ -268,33 +202,34 @@ pub(crate) fn command(
             "failed clusters once more".clone_into(&mut doc.reason);
         }
         (RolloutCommand::Cancel, S::AwaitingApproval | S::Waiting | S::Running | S::Halted) => {
-            let running =
-                doc.targets().filter(|target| state_of(target, states).is_some_and(|state| !state.is_terminal()));
-            let cancel = running.filter_map(|target| target.operation_id).collect();
             doc.end(S::Cancelled, "cancelled".to_owned(), now);
-            return Ok(Command { cancel });
+            doc.cancelled_by = Some(Actor::of(by));
         }
         _ => return wrong(doc),
     }
-    Ok(Command::default())
+    Ok(())
 }
 
-/// What a command asks for besides.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Command {
-    /// Operations to cancel.
-    pub cancel: BTreeSet<OperationId>,
-}
-
-/// As callers see it.
-pub(crate) fn shown(doc: &RolloutDoc, states: &BTreeMap<OperationId, OperationState>) -> Rollout {
+/// As callers see it: without what patches say, which is for whoever wrote them.
+pub(crate) fn shown(doc: &RolloutDoc, known: &KnownOperations) -> Rollout {
+    let overrides = doc.plan.overrides.iter().map(RolloutOverride::without_content).collect();
+    let cluster = |target: &Target| {
+        // One that was not ready any more has failed, and the look says why.
+        let operation_id = failed_look(target, known).or(target.operation_id);
+        RolloutCluster {
+            cluster_id: target.cluster_id,
+            cluster_name: target.cluster_name.clone(),
+            operation_id,
+            state: operation_id.and_then(|id| known.get(&id)).map(|known| known.state),
+        }
+    };
     Rollout {
         id: doc.id,
         name: doc.name.clone(),
         state: doc.state,
         reason: doc.reason.clone(),
         work: doc.work.clone(),
-        plan: doc.plan.clone(),
+        plan: RolloutPlan { overrides, ..doc.plan.clone() },
         created_by: doc.principal.user_id,
         created_by_name: doc.principal.username.clone(),
         approved_by: doc.approved_by,
@@ -302,16 +237,7 @@ pub(crate) fn shown(doc: &RolloutDoc, states: &BTreeMap<OperationId, OperationSt
             .zip(&doc.waves)
             .map(|(number, wave)| RolloutWave {
                 number,
-                clusters: wave
-                    .targets
-                    .iter()
-                    .map(|target| RolloutCluster {
-                        cluster_id: target.cluster_id,
-                        cluster_name: target.cluster_name.clone(),
-                        operation_id: target.operation_id,
-                        state: state_of(target, states),
-                    })
-                    .collect(),
+                clusters: wave.targets.iter().map(cluster).collect(),
                 bakes_until: wave.bakes_until,
             })
             .collect(),
@@ -331,11 +257,13 @@ impl Target {
             labels: target.labels,
             body: None,
             operation_id: None,
+            bakes_until: None,
+            look_id: None,
         }
     }
 
     /// Whether an override is for this cluster.
-    pub(crate) fn is_meant_by(&self, patch: &roadstead_contracts::message::RolloutOverride) -> bool {
+    pub(crate) fn is_meant_by(&self, patch: &RolloutOverride) -> bool {
         let named = patch
             .cluster
             .as_deref()

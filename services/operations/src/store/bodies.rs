@@ -67,6 +67,11 @@ roadstead_store::for_pools! {
             Ok(Some((total(length), parts)))
         }
 
+        async fn claim_body(&self, sha256: &str) -> Result<()> {
+            sqlx::query(CLAIM).bind(sha256).bind(true).execute(self).await?;
+            Ok(())
+        }
+
         async fn tidy(&self, at: DateTime<Utc>) -> Result<u64> {
             let mut tx = self.begin_write().await?;
             let mut gone = 0;

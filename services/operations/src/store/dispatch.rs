@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::DispatchStore;
+use super::operations::takes_turns;
 use super::rows::{Row, hex, select_operations};
 use crate::domain::Record;
 use crate::limits::{LEASE, REST_MAX, SETTLE_LIFE, SWEEP_ROWS};
@@ -52,7 +53,9 @@ const READY: &str = concat!(
         WHERE q.finished_at IS NULL AND (q.next_try_at <= $1 OR q.next_try_at > $4) AND q.deadline > $1
             AND (q.lease_until IS NULL OR q.lease_until <= $1 OR q.lease_until > $5)
             AND (q.state <> 'queued' OR (SELECT count(*) FROM operations p
-                WHERE p.cluster_id = q.cluster_id AND p.lane = q.lane AND p.finished_at IS NULL AND p.id <> q.id
+                WHERE p.cluster_id = q.cluster_id AND p.finished_at IS NULL AND p.id <> q.id AND ",
+    takes_turns!("p", "q"),
+    "
                     AND (p.state <> 'queued' OR p.lease_until > $1 OR p.priority > q.priority
                         OR (p.priority = q.priority AND p.seq < q.seq))) < $2)
     ) AS ready ON ready.id = o.id

@@ -31,7 +31,7 @@ use roadstead_store::{Receipts, Result, Window};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::{Record, RolloutDoc, View};
+use crate::domain::{Known, Record, RolloutDoc, View};
 
 pub(crate) use dispatch::{Claim, Renewed};
 pub(crate) use drifts::{DriftDoc, NewDrift};
@@ -202,6 +202,8 @@ pub(crate) trait BodyStore: Send + Sync {
     async fn body_length(&self, sha256: &str) -> Result<Option<u64>>;
     /// Its length and sealed parts.
     async fn body(&self, sha256: &str) -> Result<Option<(u64, Vec<String>)>>;
+    /// It is not counted among those that wait any more; it goes after its hour unless something names it.
+    async fn claim_body(&self, sha256: &str) -> Result<()>;
     /// Forgets what nobody names, old keys and receipts, and that clusters are gone.
     async fn tidy(&self, at: DateTime<Utc>) -> Result<u64>;
 }
@@ -214,12 +216,12 @@ pub(crate) trait WebhookStore: Send + Sync {
     async fn webhook_failed(&self, id: Uuid, next_at: DateTime<Utc>) -> Result<()>;
 }
 
-/// Operations of a rollout, with their states.
-pub(crate) type States = Vec<(OperationId, OperationState)>;
+/// Operations of a rollout, with what is known of them.
+pub(crate) type States = Vec<(OperationId, Known)>;
 
 /// A rule for a rollout: changes its document, answers what to make and when to look again.
 pub(crate) type DecideRollout<'a> =
-    &'a mut (dyn FnMut(&mut RolloutDoc, &[(OperationId, OperationState)]) -> RolloutEffects + Send);
+    &'a mut (dyn FnMut(&mut RolloutDoc, &[(OperationId, Known)]) -> RolloutEffects + Send);
 
 /// What a rule does with a rollout.
 #[derive(Debug, Default)]
@@ -242,12 +244,8 @@ pub(crate) trait RolloutStore: Send + Sync {
         change: &Change,
     ) -> Result<std::result::Result<RolloutDoc, Created>>;
     async fn find_rollout(&self, id: RolloutId) -> Result<Option<(RolloutDoc, States)>>;
-    /// Newest first; a caller sees those of its own account, or all.
-    async fn list_rollouts(
-        &self,
-        user: Option<UserId>,
-        window: Window,
-    ) -> Result<(Vec<(i64, RolloutDoc, States)>, u64)>;
+    /// Newest first; those of which every cluster is in the view.
+    async fn list_rollouts(&self, view: &View, window: Window) -> Result<(Vec<(i64, RolloutDoc, States)>, u64)>;
     async fn change_rollout(
         &self,
         id: RolloutId,

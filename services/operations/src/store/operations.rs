@@ -8,7 +8,7 @@ use roadstead_runtime::kill;
 use roadstead_store::receipts::keep;
 use roadstead_store::sqlx;
 use roadstead_store::sqlx::types::Json;
-use roadstead_store::{Dialect as _, Error, Result, Window, audit, outbox};
+use roadstead_store::{Dialect as _, Result, Window, audit, outbox};
 use uuid::Uuid;
 
 use super::bodies::CLAIM;
@@ -18,11 +18,35 @@ use crate::domain::{Record, View};
 use crate::limits::ACTIVE_PER_CLUSTER;
 
 pub(super) const FIND: &str = concat!(select_operations!(), "WHERE o.id = $1");
+/// Whether two operations of a cluster take turns ([`crate::domain::lane`]).
+macro_rules! takes_turns {
+    ($one:literal, $other:literal) => {
+        concat!(
+            "(",
+            $one,
+            ".lane = ",
+            $other,
+            ".lane OR (",
+            $one,
+            ".lane = '' AND ",
+            $other,
+            ".lane NOT LIKE '=%') OR (",
+            $other,
+            ".lane = '' AND ",
+            $one,
+            ".lane NOT LIKE '=%'))"
+        )
+    };
+}
+pub(super) use takes_turns;
+
 /// Before it as `DispatchStore::claim` takes them.
 const WAITED_FOR: &str = concat!(
     select_operations!(),
-    "JOIN operations q ON q.cluster_id = o.cluster_id AND q.lane = o.lane AND q.id <> o.id
-    WHERE q.id = $1 AND q.state = 'queued' AND o.finished_at IS NULL
+    "JOIN operations q ON q.cluster_id = o.cluster_id AND q.id <> o.id
+    WHERE q.id = $1 AND q.state = 'queued' AND o.finished_at IS NULL AND ",
+    takes_turns!("o", "q"),
+    "
         AND (o.state <> 'queued' OR o.priority > q.priority OR (o.priority = q.priority AND o.seq < q.seq))
     ORDER BY CASE WHEN o.state = 'queued' THEN 1 ELSE 0 END, o.priority DESC, o.seq LIMIT 1 OFFSET $2"
 );
@@ -33,6 +57,7 @@ pub(super) const INSERT: &str =
     RETURNING seq";
 pub(super) const INSERT_STEP: &str = "INSERT INTO steps (operation_id, number, at, what) VALUES ($1, 1, $2, $3)";
 pub(super) const FIND_KEY: &str = "SELECT digest, subject_id FROM idempotency WHERE user_id = $1 AND key = $2";
+const FORGET_KEY: &str = "DELETE FROM idempotency WHERE user_id = $1 AND key = $2";
 pub(super) const INSERT_KEY: &str =
     "INSERT INTO idempotency (user_id, key, digest, subject_id, created_at) VALUES ($1, $2, $3, $4, $5)";
 const COUNT_ACTIVE: &str = "SELECT count(*) FROM operations WHERE cluster_id = $1 AND finished_at IS NULL";
@@ -80,7 +105,7 @@ macro_rules! insert_operation {
             .bind(shown.id.uuid())
             .bind(shown.cluster_id.uuid())
             .bind(record.doc.cluster_owner.map(TypedId::uuid))
-            .bind(crate::domain::lane(&shown.work, &shown.id.to_string()))
+            .bind(crate::domain::lane(&record.doc))
             .bind(shown.kind.as_str())
             .bind(shown.state.as_str())
             .bind(i64::from(shown.priority))
@@ -120,13 +145,14 @@ roadstead_store::for_pools! {
                     .fetch_optional(&mut *tx)
                     .await?;
                 if let Some((digest, subject)) = before {
-                    if digest != key.digest {
-                        return Ok(Created::Mismatch);
-                    }
                     let row: Option<Row> = sqlx::query_as(FIND).bind(subject).fetch_optional(&mut *tx).await?;
-                    return row.map(|row| Created::Before(Box::new(row.into()))).ok_or_else(|| {
-                        Error::Corrupt("an idempotency key names an operation that is gone".to_owned())
-                    });
+                    match row {
+                        Some(_) if digest != key.digest => return Ok(Created::Mismatch),
+                        Some(row) => return Ok(Created::Before(Box::new(row.into()))),
+                        None => {}
+                    }
+                    // Its operation was deleted meanwhile: the key is free.
+                    sqlx::query(FORGET_KEY).bind(key.user.uuid()).bind(&key.key).execute(&mut *tx).await?;
                 }
             }
             let active: i64 =

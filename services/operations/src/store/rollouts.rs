@@ -1,8 +1,10 @@
 //! Rollouts. One changes under its row's lock, together with the operations that it begins.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use roadstead_contracts::audit::AuditRecord;
-use roadstead_contracts::ids::{OperationId, RolloutId, TypedId, UserId};
+use roadstead_contracts::ids::{OperationId, RolloutId, TypedId};
 use roadstead_contracts::operation::OperationState;
 use roadstead_store::receipts::keep;
 use roadstead_store::sqlx;
@@ -15,28 +17,55 @@ use super::bodies::CLAIM;
 use super::operations::{FIND_KEY, INSERT_KEY, insert_operation};
 use super::rows::{json, total};
 use super::{Change, Created, DecideRollout, Key, RolloutStore, States};
-use crate::domain::RolloutDoc;
+use crate::domain::life_cycle::AWAY;
+use crate::domain::{Known, RolloutDoc, View};
 use crate::limits::SWEEP_ROWS;
 
 const INSERT: &str = "INSERT INTO rollouts (id, created_by, state, body_sha256, doc, next_at, created_at)
     VALUES ($1, $2, $3, $4, $5, $6, $6)";
 const FIND: &str = "SELECT doc FROM rollouts WHERE id = $1";
 const FIND_LOCKED: &str = "SELECT doc FROM rollouts WHERE id = $1 FOR UPDATE";
-const STATES: &str = "SELECT id, state FROM operations WHERE rollout_id = $1";
+/// With whether each waits for an agent that is away: it, or what is before it in the queue of its cluster, was told so.
+const STATES: &str = "SELECT o.id, o.state, o.created_at, o.state = 'queued' AND EXISTS (SELECT 1 FROM operations a
+        WHERE a.cluster_id = o.cluster_id AND a.finished_at IS NULL AND a.state = 'queued'
+            AND a.doc -> 'shown' ->> 'reason' = $2)
+    FROM operations o WHERE o.rollout_id = $1";
 const UPDATE: &str = "UPDATE rollouts SET state = $2, doc = $3, next_at = $4 WHERE id = $1";
 const DUE: &str = "SELECT id FROM rollouts WHERE next_at <= $1 ORDER BY next_at LIMIT $2";
-const LIST_POSTGRES: &str = "SELECT seq, doc FROM rollouts WHERE ($1::uuid IS NULL OR created_by = $1) AND seq < $2
-    ORDER BY seq DESC LIMIT $3 OFFSET $4";
-const LIST_SQLITE: &str = "SELECT seq, doc FROM rollouts WHERE ($1 IS NULL OR created_by = $1) AND seq < $2
-    ORDER BY seq DESC LIMIT $3 OFFSET $4";
-const COUNT_POSTGRES: &str = "SELECT count(*) FROM rollouts WHERE $1::uuid IS NULL OR created_by = $1";
-const COUNT_SQLITE: &str = "SELECT count(*) FROM rollouts WHERE $1 IS NULL OR created_by = $1";
+/// Whether every cluster of a rollout is in a view: `$1` all, `$2` owner, `$3` granted, `$4` bound, `$5` within. Rollouts are
+/// few, and only those whose view is not everything have them read.
+macro_rules! in_view {
+    (postgres) => {
+        "FROM rollouts r WHERE (($1 AND NOT $4) OR NOT EXISTS (
+            SELECT 1 FROM jsonb_path_query(r.doc, '$.waves[*].targets[*]') AS target
+            WHERE NOT ($1 OR COALESCE(target ->> 'owner', '') = $2
+                    OR (target ->> 'cluster_id')::uuid IN (SELECT value::uuid FROM jsonb_array_elements_text($3)))
+                OR ($4 AND (target ->> 'cluster_id')::uuid NOT IN
+                    (SELECT value::uuid FROM jsonb_array_elements_text($5))))) "
+    };
+    (sqlite) => {
+        "FROM rollouts r WHERE (($1 AND NOT $4) OR NOT EXISTS (
+            SELECT 1 FROM json_each(r.doc, '$.waves') wave, json_each(wave.value, '$.targets') target
+            WHERE NOT ($1 OR COALESCE(target.value ->> 'owner', '') = $2
+                    OR replace(target.value ->> 'cluster_id', '-', '') IN (SELECT value FROM json_each($3)))
+                OR ($4 AND replace(target.value ->> 'cluster_id', '-', '') NOT IN (SELECT value FROM json_each($5))))) "
+    };
+}
 
-fn states(rows: Vec<(Uuid, String)>) -> Result<States> {
+const LIST_POSTGRES: &str =
+    concat!("SELECT r.seq, r.doc ", in_view!(postgres), "AND r.seq < $6 ORDER BY r.seq DESC LIMIT $7 OFFSET $8");
+const LIST_SQLITE: &str =
+    concat!("SELECT r.seq, r.doc ", in_view!(sqlite), "AND r.seq < $6 ORDER BY r.seq DESC LIMIT $7 OFFSET $8");
+const COUNT_POSTGRES: &str = concat!("SELECT count(*) ", in_view!(postgres));
+const COUNT_SQLITE: &str = concat!("SELECT count(*) ", in_view!(sqlite));
+
+type StateRow = (Uuid, String, DateTime<Utc>, bool);
+
+fn states(rows: Vec<StateRow>) -> Result<States> {
     rows.into_iter()
-        .map(|(id, state)| {
+        .map(|(id, state, made, away)| {
             let state = OperationState::parse(&state).ok_or_else(|| Error::Corrupt(format!("state {state:?}")))?;
-            Ok((OperationId::from_uuid(id), state))
+            Ok((OperationId::from_uuid(id), Known { state, away_since: away.then_some(made) }))
         })
         .collect()
 }
@@ -112,20 +141,29 @@ roadstead_store::for_pools! {
         ) -> Result<Option<(RolloutDoc, States)>> {
             let doc: Option<(Json<RolloutDoc>,)> = sqlx::query_as(FIND).bind(id.uuid()).fetch_optional(self).await?;
             let Some((Json(doc),)) = doc else { return Ok(None) };
-            let rows: Vec<(Uuid, String)> = sqlx::query_as(STATES).bind(id.uuid()).fetch_all(self).await?;
+            let rows: Vec<StateRow> = sqlx::query_as(STATES).bind(id.uuid()).bind(AWAY).fetch_all(self).await?;
             Ok(Some((doc, states(rows)?)))
         }
 
         async fn list_rollouts(
             &self,
-            user: Option<UserId>,
+            view: &View,
             window: Window,
         ) -> Result<(Vec<(i64, RolloutDoc, States)>, u64)> {
-            let user = user.map(TypedId::uuid);
-            let count: i64 =
-                sqlx::query_scalar(Self::pick(COUNT_POSTGRES, COUNT_SQLITE)).bind(user).fetch_one(self).await?;
+            let count: i64 = sqlx::query_scalar(Self::pick(COUNT_POSTGRES, COUNT_SQLITE))
+                .bind(view.all)
+                .bind(view.owner.to_string())
+                .bind(Json(&view.granted))
+                .bind(view.bound)
+                .bind(Json(&view.within))
+                .fetch_one(self)
+                .await?;
             let rows: Vec<(i64, Json<RolloutDoc>)> = sqlx::query_as(Self::pick(LIST_POSTGRES, LIST_SQLITE))
-                .bind(user)
+                .bind(view.all)
+                .bind(view.owner.to_string())
+                .bind(Json(&view.granted))
+                .bind(view.bound)
+                .bind(Json(&view.within))
                 .bind(window.before)
                 .bind(window.fetch)
                 .bind(window.offset)
@@ -133,7 +171,7 @@ roadstead_store::for_pools! {
                 .await?;
             let mut found = Vec::with_capacity(rows.len());
             for (seq, Json(doc)) in rows {
-                let rows: Vec<(Uuid, String)> = sqlx::query_as(STATES).bind(doc.id.uuid()).fetch_all(self).await?;
+                let rows: Vec<StateRow> = sqlx::query_as(STATES).bind(doc.id.uuid()).bind(AWAY).fetch_all(self).await?;
                 found.push((seq, doc, states(rows)?));
             }
             Ok((found, total(count)))
@@ -151,13 +189,19 @@ roadstead_store::for_pools! {
                 .fetch_optional(&mut *tx)
                 .await?;
             let Some((Json(mut doc),)) = doc else { return Ok(None) };
-            let rows: Vec<(Uuid, String)> = sqlx::query_as(STATES).bind(id.uuid()).fetch_all(&mut *tx).await?;
+            let rows: Vec<StateRow> = sqlx::query_as(STATES).bind(id.uuid()).bind(AWAY).fetch_all(&mut *tx).await?;
             let effects = decide(&mut doc, &states(rows)?);
             if !effects.touched {
                 tx.rollback().await?;
                 return Ok(Some(doc));
             }
             doc.updated_at = change.at;
+            // A body with patches was staged for them: named now, it does not count among those that wait.
+            let bodies = effects.create.iter().filter_map(|new| new.record.doc.body.as_ref());
+            let named: BTreeSet<&str> = bodies.map(|body| body.sha256.as_str()).collect();
+            for sha256 in named {
+                sqlx::query(CLAIM).bind(sha256).bind(true).execute(&mut *tx).await?;
+            }
             for new in &effects.create {
                 let _seq: i64 = insert_operation!(tx, new, change);
             }
@@ -184,3 +228,7 @@ roadstead_store::for_pools! {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rollouts_tests.rs"]
+mod tests;

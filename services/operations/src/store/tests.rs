@@ -1,6 +1,7 @@
 //! One suite on both databases.
 
 mod faults;
+mod lanes;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use roadstead_runtime::{Clock as _, Ids, Secret, SystemClock};
 use roadstead_store::{Opened, Options, Window, open};
 
 use self::faults::f14_clocks_apart;
+use self::lanes::{clusters_take_turns, regression_no_change_overtakes_another_of_the_same_namespace};
 use super::{
     Change, Claim, Created, DriftDoc, Effects, Filter, Key, NewDrift, NewObject, NewOperation, NewWebhook, Store,
 };
@@ -253,33 +255,6 @@ async fn leases_pass_on(rig: Rig) {
     assert_eq!(rig.store.overdue(overdue, overdue).await.unwrap().len(), 2);
 }
 
-/// One cluster that is asked for a lot keeps no other waiting.
-async fn clusters_take_turns(rig: Rig) {
-    let (busy, quiet): (ClusterId, ClusterId) = (rig.ids.next(), rig.ids.next());
-    let in_namespace = |cluster: ClusterId, number: u32, priority: u8| {
-        let mut record = rig.record(cluster);
-        if let Work::Apply { namespace, .. } = &mut record.doc.shown.work {
-            *namespace = Some(format!("n-{number}"));
-        }
-        record.doc.shown.priority = priority;
-        record
-    };
-    for number in 0..20 {
-        rig.make(in_namespace(busy, number, 5)).await;
-    }
-    let late = rig.make(in_namespace(quiet, 0, 5)).await.doc.shown.id;
-    let urgent = rig.make(in_namespace(busy, 20, 9)).await.doc.shown.id;
-    let two = Claim { most: 2, ..rig.claim(rig.ids.next()) };
-    let first: BTreeSet<_> = rig.store.claim(&two).await.unwrap().iter().map(|record| record.doc.shown.id).collect();
-    assert_eq!(first.len(), 2);
-    assert!(first.contains(&urgent), "what is urgent goes first");
-    assert!(first.contains(&late), "the cluster with less under way comes next, however late it asked");
-    // Another replica goes on with the rest, and takes nothing twice.
-    let rest = rig.store.claim(&Claim { most: 50, ..rig.claim(rig.ids.next()) }).await.unwrap();
-    assert_eq!(rest.len(), 20);
-    assert!(rest.iter().all(|record| !first.contains(&record.doc.shown.id)));
-}
-
 async fn keys_bodies_and_lists(rig: Rig) {
     let cluster: ClusterId = rig.ids.next();
     let key = |digest: &str| Key { user: rig.user, key: "operation:k".to_owned(), digest: digest.to_owned() };
@@ -440,6 +415,7 @@ on_both! {
     f14_clocks_apart
     keys_bodies_and_lists
     clusters_take_turns
+    regression_no_change_overtakes_another_of_the_same_namespace
     webhooks_are_claimed
     regression_the_latest_report_of_drift_counts
 }

@@ -72,6 +72,8 @@ pub struct Agent {
     pub busy: AtomicUsize,
     /// Ends nothing: says nothing after it accepted.
     pub silent: AtomicBool,
+    /// Does everything, and waits in vain for it to become ready.
+    pub waits_in_vain: AtomicBool,
 }
 
 impl Agent {
@@ -89,6 +91,7 @@ impl Agent {
             fails_at: AtomicI64::new(-1),
             busy: AtomicUsize::new(0),
             silent: AtomicBool::new(false),
+            waits_in_vain: AtomicBool::new(false),
         })
     }
 
@@ -276,7 +279,8 @@ impl Agent {
             self.say(stream, &RunEvent::Object(Box::new(result))).await?;
         }
         let entry = self.entry(id);
-        let failed = entry.results.iter().any(|result| result.outcome == ObjectOutcome::Failed);
+        let failed = entry.results.iter().any(|result| result.outcome == ObjectOutcome::Failed)
+            || self.waits_in_vain.load(Ordering::SeqCst);
         let ending = match (failed, entry.cancel) {
             (true, _) => Ending::Failed,
             (false, true) => Ending::FinishedFirst,

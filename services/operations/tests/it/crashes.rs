@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use roadstead_contracts::operation::OperationState;
 use roadstead_operations::{Faults, POINTS};
 
-use crate::rig::{Rig, cluster, eventually, rig};
+use crate::rig::{MovedClock, Rig, cluster, eventually, rig};
 
 /// Dies at a point, the first time it is passed.
 fn once(point: &'static str) -> Faults {
@@ -129,6 +129,27 @@ async fn a_lease_that_moves_under_a_living_carrier() {
     assert_eq!(ended.counts.created + ended.counts.configured, 6);
     let told = rig.steps(made.id).await.into_iter().filter_map(|step| position(&step.what)).count();
     assert_eq!(told, 6);
+    rig.check(made.id).await;
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_an_order_is_not_sent_on_what_was_looked_at_long_ago() {
+    let clock = MovedClock::default();
+    let (stood, jumping) = (Mutex::new(false), clock.clone());
+    let stands_still = Faults::hook(move |passed| {
+        let mut stood = stood.lock().unwrap();
+        if !*stood && passed == "order_signed" {
+            *stood = true;
+            jumping.advance(1_800);
+        }
+        false
+    });
+    let rig = Rig::with_clock(1, stands_still, &[], clock).await;
+    let made = rig.create(|create| create.deadline_seconds = Some(86_400), 3).await.unwrap();
+    assert_eq!(rig.ended(made.id).await.state, OperationState::Succeeded);
+    assert_eq!(rig.world.signed.lock().unwrap().len(), 2, "it looked again, and had another order signed");
+    assert_eq!(rig.agent.begun().len(), 1);
     rig.check(made.id).await;
     rig.stop().await;
 }

@@ -148,12 +148,13 @@ async fn an_operation_is_synced_with_what_it_applied() {
     let rig = rig().await;
     let made = rig.apply(cluster(1), 3).await;
     rig.wait(made.id, OperationState::Succeeded).await;
-    let again = RetryOperation { principal: admin(), id: made.id, all: false, sync: true };
+    let again = RetryOperation { principal: admin(), id: made.id, all: false, sync: true, idempotency_key: None };
     let synced = rig.ask(&again).await.unwrap();
     assert_eq!(synced.work, Work::Sync { namespace: None, correct: true });
     assert_eq!((synced.origin_id, synced.kind.as_str()), (Some(made.id), "sync"));
     assert_eq!(rig.ended(synced.id).await.objects, 3);
-    let undo = rig.ask(&UndoOperation { principal: admin(), id: made.id, force: false }).await.unwrap();
+    let undo =
+        rig.ask(&UndoOperation { principal: admin(), id: made.id, force: false, idempotency_key: None }).await.unwrap();
     rig.ended(undo.id).await;
     let refused = rig.ask(&RetryOperation { id: undo.id, ..again }).await.unwrap_err();
     assert_eq!(refused.code, Code::Conflict);

@@ -204,15 +204,21 @@ async fn what_failed_is_done_once_more_and_all_of_it_undone() {
     let ended = rig.ended(made.id).await;
     assert_eq!((ended.state, ended.counts.failed), (OperationState::Failed, 1));
     rig.agent.fails_at.store(-1, Ordering::SeqCst);
-    let retry = rig.ask(&RetryOperation { principal: admin(), id: made.id, all: false, sync: false }).await.unwrap();
+    let retry = rig
+        .ask(&RetryOperation { principal: admin(), id: made.id, all: false, sync: false, idempotency_key: None })
+        .await
+        .unwrap();
     assert_eq!(retry.origin_id, Some(made.id));
     assert_eq!(rig.ended(retry.id).await.state, OperationState::Succeeded);
     assert_eq!(rig.agent.effects(retry.id).keys().copied().collect::<Vec<_>>(), [2]);
     assert_eq!(rig.agent.run(retry.id).unwrap().only, Some(vec![2]));
-    let again = rig.ask(&RetryOperation { principal: admin(), id: retry.id, all: false, sync: false }).await;
+    let again = rig
+        .ask(&RetryOperation { principal: admin(), id: retry.id, all: false, sync: false, idempotency_key: None })
+        .await;
     assert_eq!(again.unwrap_err().code, Code::Conflict);
 
-    let undo = rig.ask(&UndoOperation { principal: admin(), id: made.id, force: false }).await.unwrap();
+    let undo =
+        rig.ask(&UndoOperation { principal: admin(), id: made.id, force: false, idempotency_key: None }).await.unwrap();
     assert_eq!(undo.work, Work::Undo { force: false });
     rig.ended(undo.id).await;
     let body = String::from_utf8(rig.agent.body(undo.id)).unwrap();

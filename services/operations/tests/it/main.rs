@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod again;
 mod agent;
 mod cancellation;
 mod crashes;

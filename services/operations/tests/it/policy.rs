@@ -157,6 +157,7 @@ async fn a_rollout_is_allowed_everywhere_or_not_begun() {
         plan: serde_json::from_value(serde_json::json!({})).unwrap(),
         confirmed: true,
         idempotency_key: None,
+        clusters_asked: None,
     };
     let refused = rig.ask(&request(&[2, 1]).await).await.unwrap_err();
     assert_eq!((refused.code, refused.errors[0].loc.join(" ").as_str()), (Code::Forbidden, "rule r1"));

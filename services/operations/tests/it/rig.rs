@@ -91,9 +91,12 @@ pub async fn rig() -> Rig {
 
 impl Rig {
     pub async fn new(replicas: usize, faults: Faults, settings: &[(&str, &str)]) -> Self {
+        Self::with_clock(replicas, faults, settings, MovedClock::default()).await
+    }
+
+    pub async fn with_clock(replicas: usize, faults: Faults, settings: &[(&str, &str)], clock: MovedClock) -> Self {
         roadstead_runtime::install_crypto();
         let folder = tempfile::tempdir().unwrap();
-        let clock = MovedClock::default();
         let shared: SharedClock = Arc::new(clock.clone());
         let ids = Ids::system(shared.clone());
         let tasks = Tasks::new();

@@ -10,7 +10,7 @@ use roadstead_contracts::message::{BodyStagePlace, LocateBodyStage};
 use roadstead_contracts::operation::BODY_MAX;
 use roadstead_contracts::queue::OPERATION;
 use roadstead_contracts::{Code, Result};
-use roadstead_relay::{BodyStage, MeshStage, digest, receive, serve};
+use roadstead_relay::{BodyStage, Intake, MeshStage, digest, serve};
 use roadstead_runtime::{Ids, Secret, SystemClock, Tasks};
 use tokio::net::TcpListener;
 
@@ -53,10 +53,10 @@ async fn a_body_goes_over_the_mesh_whole_or_not_at_all() {
     });
     bus.serve(router, ServeOptions::default()).await.unwrap();
     let kept = Arc::new(Kept(std::sync::Mutex::default()));
-    let stage = Arc::clone(&kept);
+    let intake = Intake::new(Arc::clone(&kept) as Arc<dyn BodyStage>);
     let on_stream = move |head: Bytes, stream| {
-        let stage = Arc::clone(&stage);
-        async move { receive(&head, stream, &*stage).await }
+        let intake = intake.clone();
+        async move { intake.receive(&head, stream).await }
     };
     tasks.spawn("listener", serve(listener, tls.clone(), tasks.clone(), on_stream));
 

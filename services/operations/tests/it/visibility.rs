@@ -37,7 +37,7 @@ async fn others_operations_are_not_found() {
         |principal: &Principal| CancelOperation { principal: principal.clone(), id: made.id, reason: String::new() };
     assert_eq!(rig.ask(&cancel(&stranger)).await.unwrap_err().code, Code::NotFound);
     assert_eq!(rig.ask(&cancel(&granted)).await.unwrap_err().code, Code::Forbidden);
-    let undo = UndoOperation { principal: stranger.clone(), id: made.id, force: false };
+    let undo = UndoOperation { principal: stranger.clone(), id: made.id, force: false, idempotency_key: None };
     assert_eq!(rig.ask(&undo).await.unwrap_err().code, Code::NotFound);
     let mut into = create(stranger, cluster(1));
     into.body_sha256 = Some(rig.stage("x\n").await);

@@ -226,8 +226,13 @@ pub struct SessionFacts {
     /// Whether it has a terminal.
     #[serde(default)]
     pub tty: bool,
-    /// `websocket` or `spdy`.
+    /// `websocket`, `spdy` or [`Self::NODE_PROXY`].
     pub protocol: String,
+}
+
+impl SessionFacts {
+    /// Protocol of a session by the proxy of a node, which no recorder reads.
+    pub const NODE_PROXY: &str = "node_proxy";
 }
 
 macro_rules! handovers {

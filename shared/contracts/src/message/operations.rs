@@ -126,6 +126,9 @@ pub struct RetryOperation {
     /// Compares what it applied with the cluster and corrects what differs, whoever changed it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sync: bool,
+    /// The same key of the same caller within a day is the same operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// Puts back what an operation changed, as a new operation.
@@ -138,6 +141,9 @@ pub struct UndoOperation {
     /// Also objects that somebody changed since.
     #[serde(default)]
     pub force: bool,
+    /// The same key of the same caller within a day is the same operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 /// Forgets an ended operation whose retention is over.

@@ -31,6 +31,10 @@ pub struct CreateRollout {
     /// As [`super::CreateOperation::idempotency_key`].
     #[serde(default)]
     pub idempotency_key: Option<String>,
+    /// The selector or the names as they were sent. They, and not what they match now, make two requests with one key the
+    /// same; none = a front door of before, the clusters count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters_asked: Option<String>,
 }
 
 /// A cluster of a rollout.
@@ -52,10 +56,10 @@ pub struct RolloutPlan {
     /// Percent of all clusters in each wave, summing up to 100; none = one wave.
     #[serde(default)]
     pub waves: Vec<u8>,
-    /// Clusters that may fail, over all, before it halts.
+    /// Clusters that may fail, over all, before it halts. Clusters that are away do not hold a wave up as far as it goes.
     #[serde(default)]
     pub failure_budget: u32,
-    /// Seconds a finished wave is watched before the next begins.
+    /// Seconds between the end of a wave and the look at whether it is ready still, which comes before the next wave.
     #[serde(default)]
     pub bake_seconds: u32,
     /// Clusters at once within a wave; 0 = all.
@@ -87,8 +91,30 @@ pub struct RolloutOverride {
     pub cluster: Option<String>,
     /// Which object of the body: kind and name must match, namespace when given.
     pub object: ObjectKey,
-    /// JSON merge patch (RFC 7396).
+    /// JSON merge patch (RFC 7396). Where a rollout is shown, only how long it is: `{"bytes": 24}`.
     pub patch: serde_json::Value,
+}
+
+/// Why such an override is refused.
+pub const SECRET_OVERRIDE: &str =
+    "a Secret cannot be overridden: a plan is kept in the clear. Roll its values out as manifests of their own";
+
+impl RolloutOverride {
+    /// Whether it may be about a Secret: a plan is stored, and lies on queues, in the clear. The patch could make one of
+    /// another object, or a list of them.
+    pub fn may_hold_secret(&self) -> bool {
+        let patched = |field: &str| self.patch.get(field).and_then(serde_json::Value::as_str);
+        let secret = self.object.kind == "Secret";
+        (secret && (matches!(self.object.api_version.as_str(), "" | "v1") || patched("apiVersion").is_some()))
+            || patched("kind").is_some_and(|kind| kind == "Secret" || kind.ends_with("List"))
+    }
+
+    /// The same without what it says.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        let bytes = serde_json::to_vec(&self.patch).map_or(0, |text| text.len());
+        Self { patch: serde_json::json!({ "bytes": bytes }), ..self.clone() }
+    }
 }
 
 /// When changes may begin.
@@ -207,7 +233,7 @@ pub struct RolloutWave {
     pub number: u32,
     /// Its clusters.
     pub clusters: Vec<RolloutCluster>,
-    /// Until when it is watched, once all its clusters are done.
+    /// Until when it bakes, once its clusters are done; then each is looked at once more.
     pub bakes_until: Option<DateTime<Utc>>,
 }
 
@@ -218,7 +244,7 @@ pub struct RolloutCluster {
     pub cluster_id: ClusterId,
     /// Its name.
     pub cluster_name: ClusterName,
-    /// Its operation, once begun.
+    /// Its operation, once begun; the look after its bake, when that failed.
     pub operation_id: Option<OperationId>,
     /// That operation's state.
     pub state: Option<OperationState>,

@@ -192,8 +192,11 @@ fn every_message_is_pinned() {
             &Page { items: vec![rollout()], total: 1, next_cursor: None },
         ),
         row(&LocateBodyStage {}, &BodyStagePlace { address: "10.0.0.7:8011".to_owned() }),
-        row(&RetryOperation { principal: who.clone(), id: id(20), all: true, sync: false }, &operation()),
-        row(&UndoOperation { principal: who.clone(), id: id(20), force: true }, &operation()),
+        row(
+            &RetryOperation { principal: who.clone(), id: id(20), all: true, sync: false, idempotency_key: None },
+            &operation(),
+        ),
+        row(&UndoOperation { principal: who.clone(), id: id(20), force: true, idempotency_key: None }, &operation()),
         row(&DeleteOperation { principal: who.clone(), id: id(20) }, &()),
         row(
             &CreateRollout {
@@ -205,6 +208,7 @@ fn every_message_is_pinned() {
                 plan: rollout().plan,
                 confirmed: true,
                 idempotency_key: None,
+                clusters_asked: None,
             },
             &RolloutCreated::WouldTouch { clusters: 1, objects: 3, destructive: false },
         ),

@@ -15,8 +15,12 @@ use tokio::time::timeout;
 
 /// No program of these takes longer.
 const LIMIT: Duration = Duration::from_secs(240);
+/// The same for what sends many bytes: just below what `cargo xtask test` takes for hung.
+const LONG_LIMIT: Duration = Duration::from_secs(570);
 /// With this code `tests/clients/build.sh` says that there is no Go toolchain.
 const NO_TOOLCHAIN: i32 = 3;
+/// Bytes through exec, each way; without it the program's own number, 8 MiB.
+const EXEC_BYTES: &str = "ROADSTEAD_TEST_EXEC_BYTES";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs kubernetes, go, python3"]
@@ -30,6 +34,30 @@ async fn other_clients_through_a_mesh() {
     Box::pin(every_client(Layout::Mesh)).await.unwrap();
 }
 
+/// The long form of the steps with exec: `cargo xtask campaign exec`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "sends as many bytes as ROADSTEAD_TEST_EXEC_BYTES says; nothing without it; needs kubernetes, go"]
+async fn long_exec_through_one_process() {
+    if let Ok(bytes) = std::env::var(EXEC_BYTES) {
+        Box::pin(long_exec(&bytes)).await.unwrap();
+    }
+}
+
+/// Byte for byte through a command and back, over each protocol that client libraries have for it.
+async fn long_exec(bytes: &str) -> Result<()> {
+    let _alone = crate::alone().await;
+    let built = tokio::task::spawn_blocking(build).await??;
+    let mut mesh = TestMesh::start(Layout::OneProcess, Tuning::default().without_quotas()).await?;
+    mesh.start_agent("quay", None).await?;
+    mesh.status("quay", "connected", JOIN_LIMIT).await?;
+    let surroundings = Surroundings::of(&mesh).await?;
+    let arguments = ["-kubeconfig", &surroundings.file(), "-namespace", "long-exec", "-only", "exec", "-bytes", bytes];
+    let said = surroundings.run_within(&built.join("client"), &arguments, LONG_LIMIT).await?;
+    crate::tell(format_args!("{bytes} bytes each way:\n{said}"))?;
+    mesh.end();
+    Ok(())
+}
+
 async fn every_client(layout: Layout) -> Result<()> {
     let _alone = crate::alone().await;
     let built = tokio::task::spawn_blocking(build).await??;
@@ -40,10 +68,8 @@ async fn every_client(layout: Layout) -> Result<()> {
     mesh.start_agent("quay", Some(door)).await?;
     mesh.status("quay", "connected", JOIN_LIMIT).await?;
     let surroundings = Surroundings::of(&mesh).await?;
-    if let Some(built) = &built {
-        timed("helm", helm::releases(&surroundings, &built.join("helm"))).await?;
-        timed("client-go", surroundings.run(&built.join("client"), &["-kubeconfig", &surroundings.file()])).await?;
-    }
+    timed("helm", helm::releases(&surroundings, &built.join("helm"))).await?;
+    timed("client-go", surroundings.run(&built.join("client"), &["-kubeconfig", &surroundings.file()])).await?;
     let script = folder().join("client.py").display().to_string();
     timed("python", surroundings.run(&python, &[&script, &surroundings.file(), "client-python"])).await?;
     timed("kube-rs", Box::pin(kube_rs::go_through(&surroundings))).await?;
@@ -62,13 +88,13 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients")
 }
 
-/// The folder with the Go programs; `None` where they cannot be built.
-fn build() -> Result<Option<PathBuf>> {
+/// The folder with the Go programs.
+fn build() -> Result<PathBuf> {
     let mut command = std::process::Command::new("sh");
     let output = command.arg(folder().join("build.sh")).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     match output.status.code() {
-        Some(0) => Ok(Some(PathBuf::from(String::from_utf8(output.stdout)?.trim()))),
-        Some(NO_TOOLCHAIN) => Ok(None),
+        Some(0) => Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim())),
+        Some(NO_TOOLCHAIN) => bail!("tests/clients/build.sh needs Go 1.26 or later on PATH: https://go.dev/dl/"),
         _ => bail!("tests/clients/build.sh failed: {}", output.status),
     }
 }
@@ -102,6 +128,10 @@ impl Surroundings {
 
     /// Runs a program to its end, which must be a good one; answers its output.
     async fn run(&self, program: &Path, arguments: &[&str]) -> Result<String> {
+        self.run_within(program, arguments, LIMIT).await
+    }
+
+    async fn run_within(&self, program: &Path, arguments: &[&str], limit: Duration) -> Result<String> {
         let mut command = Command::new(program);
         command.args(arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         // Programs that keep files do so in the test's folder.
@@ -111,7 +141,7 @@ impl Surroundings {
         }
         command.env("KUBECONFIG", &self.kubeconfig).stdin(Stdio::null()).kill_on_drop(true);
         let what = format!("{} {}", program.display(), arguments.join(" "));
-        let output = timeout(LIMIT, command.output()).await.with_context(|| format!("{what} did not end"))??;
+        let output = timeout(limit, command.output()).await.with_context(|| format!("{what} did not end"))??;
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{what}: {}\n{out}", String::from_utf8_lossy(&output.stderr));
         Ok(out)

@@ -13,6 +13,7 @@
 mod access;
 mod canaries;
 mod clients;
+mod commands;
 mod database;
 mod direct;
 mod faults;

@@ -36,7 +36,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
     let page = page::read(&query)?;
     let request = ListAgents { principal: caller.principal.as_ref().clone(), page: page.clone(), connected_only };
     let answer = app.look_up(&request, &context).await?;
-    Ok(page::answer("/api/v1/agents", answer, &page, AgentView::from))
+    Ok(page::answer("/api/v1/agents", &query, answer, &page, AgentView::from))
 }
 
 /// Cuts an agent off, for good and at once.

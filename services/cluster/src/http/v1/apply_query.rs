@@ -51,13 +51,18 @@ pub(super) struct ApplyQuery {
     pub(super) wait: bool,
 }
 
+/// Whether the API server is only to be asked.
+pub(super) fn dry_run(query: &QueryPairs) -> Result<Option<bool>> {
+    match query.get("dry_run") {
+        None => Ok(None),
+        Some("server" | "true" | "1" | "All") => Ok(Some(true)),
+        Some("none" | "false" | "0") => Ok(Some(false)),
+        Some(_) => Err(fault("dry_run", "dry_run must be server, true or false")),
+    }
+}
+
 pub(super) fn read(query: &QueryPairs) -> Result<ApplyQuery> {
-    let dry_run = match query.get("dry_run") {
-        None => None,
-        Some("server" | "true" | "1" | "All") => Some(true),
-        Some("none" | "false" | "0") => Some(false),
-        Some(_) => return Err(fault("dry_run", "dry_run must be server, true or false")),
-    };
+    let dry_run = dry_run(query)?;
     let namespace = query.get("namespace").filter(|text| !text.is_empty()).map(str::to_owned);
     check_namespace("query", namespace.as_deref())?;
     let named = query.get("inventory").filter(|text| !text.is_empty()).map(str::to_owned);

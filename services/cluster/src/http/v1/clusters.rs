@@ -90,7 +90,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
         labels: page::labels(&query)?,
     };
     let answer = app.look_up(&request, &context).await?;
-    Ok(page::answer("/api/v1/clusters", answer, &page, ClusterView::from))
+    Ok(page::answer("/api/v1/clusters", &query, answer, &page, ClusterView::from))
 }
 
 /// Creates a cluster that an agent will join, and the token to join it.

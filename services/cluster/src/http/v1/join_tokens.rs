@@ -88,7 +88,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
     let page = page::read(&query)?;
     let request = ListJoinTokens { principal: caller.principal.as_ref().clone(), page: page.clone() };
     let answer = app.look_up(&request, &context).await?;
-    Ok(page::answer("/api/v1/join-tokens", answer, &page, JoinTokenView::from))
+    Ok(page::answer("/api/v1/join-tokens", &query, answer, &page, JoinTokenView::from))
 }
 
 /// Revokes a join token.

@@ -12,10 +12,10 @@ use roadstead_contracts::operation::{OperationKind, OperationState};
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::{ApiResult, Caller, Json, OptionalJson, QueryPairs, RequestContext};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::work::WorkBody;
+use super::work::{self, WorkBody};
 use super::{NO_CLUSTER, apply_query, manifests, named, reference};
 use crate::app::{NewOperation, Terms};
 use crate::http::operation_view::{self, CancelledView, ClusterOperationsView, OperationView, QueuedView};
@@ -44,6 +44,10 @@ pub(crate) struct CreateOperationBody {
     priority: Option<u8>,
     /// Told when it has ended.
     webhook_url: Option<String>,
+    /// What is none of these.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Map<String, Value>,
 }
 
 /// Why an operation is cancelled.
@@ -82,6 +86,7 @@ pub(super) fn operation_id(text: &str) -> Result<OperationId> {
     post, path = "/api/v1/clusters/{cluster}/operations", tag = "operations", operation_id = "createOperation",
     params(
         ("cluster" = String, Path, description = "Id, integer or name"),
+        ("dry_run" = Option<String>, Query, description = "`server`: as `dry_run` in the body"),
         ("Idempotency-Key" = Option<String>, Header, description = "The same key within a day is the same operation"),
     ),
     request_body = CreateOperationBody,
@@ -95,12 +100,15 @@ pub(crate) async fn create(
     app: State,
     caller: Caller,
     path: Path<String>,
+    query: QueryPairs,
     request: HttpRequest,
     context: RequestContext,
     body: Json<CreateOperationBody>,
 ) -> ApiResult {
     let cluster = reference(&path, NO_CLUSTER)?.to_owned();
-    let body = body.0;
+    let mut body = body.0;
+    work::check_rest(&body.rest)?;
+    body.work.dry_run |= apply_query::dry_run(&query)?.unwrap_or(false);
     let terms = Terms {
         source: apply_query::source(request.headers()),
         description: body.description,
@@ -142,7 +150,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
         request.cluster_id = Some(app.cluster(&caller, cluster, &context).await.map_err(named(NO_CLUSTER))?.id);
     }
     let answer = app.read_page(request, &context).await?;
-    Ok(page::answer_filtered("/api/v1/operations", &query, answer, &page, OperationView::from))
+    Ok(page::answer("/api/v1/operations", &query, answer, &page, OperationView::from))
 }
 
 /// Lists the operations of a cluster, in seed 000's shape.
@@ -302,7 +310,10 @@ pub(crate) async fn cancel(
 /// Runs what failed once more, as a new operation.
 #[utoipa::path(
     post, path = "/api/v1/operations/{operation}/retry", tag = "operations", operation_id = "retryOperation",
-    params(("operation" = String, Path, description = "Id")),
+    params(
+        ("operation" = String, Path, description = "Id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key within a day is the same operation"),
+    ),
     request_body(content = Option<RetryBody>, description = "May be left out"),
     responses((status = 202, body = QueuedView), (status = 404), (status = 409, description = "There is nothing to retry")),
     security(("api_key" = []), ("bearer" = [])),
@@ -311,19 +322,25 @@ pub(crate) async fn retry(
     app: State,
     caller: Caller,
     path: Path<String>,
+    request: HttpRequest,
     context: RequestContext,
     body: OptionalJson<RetryBody>,
 ) -> ApiResult {
     let id = operation_id(&path)?;
     let RetryBody { all, sync } = body.0;
-    let request = RetryOperation { principal: caller.principal.as_ref().clone(), id, all, sync };
+    let idempotency_key = apply_query::idempotency_key(request.headers())?;
+    let principal = caller.principal.as_ref().clone();
+    let request = RetryOperation { principal, id, all, sync, idempotency_key };
     follow_up(&app, request, &context).await
 }
 
 /// Puts back what an operation changed, as a new operation.
 #[utoipa::path(
     post, path = "/api/v1/operations/{operation}/undo", tag = "operations", operation_id = "undoOperation",
-    params(("operation" = String, Path, description = "Id")),
+    params(
+        ("operation" = String, Path, description = "Id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key within a day is the same operation"),
+    ),
     request_body(content = Option<UndoBody>, description = "May be left out"),
     responses((status = 202, body = QueuedView), (status = 404), (status = 409, description = "There is nothing to put back")),
     security(("api_key" = []), ("bearer" = [])),
@@ -332,12 +349,14 @@ pub(crate) async fn undo(
     app: State,
     caller: Caller,
     path: Path<String>,
+    request: HttpRequest,
     context: RequestContext,
     body: OptionalJson<UndoBody>,
 ) -> ApiResult {
     let id = operation_id(&path)?;
-    follow_up(&app, UndoOperation { principal: caller.principal.as_ref().clone(), id, force: body.0.force }, &context)
-        .await
+    let idempotency_key = apply_query::idempotency_key(request.headers())?;
+    let principal = caller.principal.as_ref().clone();
+    follow_up(&app, UndoOperation { principal, id, force: body.0.force, idempotency_key }, &context).await
 }
 
 /// An operation that is made of another one.
@@ -357,4 +376,22 @@ pub(crate) async fn delete(app: State, caller: Caller, path: Path<String>, conte
     let request = DeleteOperation { principal: caller.principal.as_ref().clone(), id: operation_id(&path)? };
     app.change(&request, &context).await.map_err(named(NO_OPERATION))?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn regression_what_is_misspelt_is_not_left_out() {
+        let read = |body: Value| serde_json::from_value::<CreateOperationBody>(body).unwrap();
+        let good =
+            json!({ "kind": "apply", "manifests": "kind: A", "dry_run": true, "description": "d", "priority": 1 });
+        work::check_rest(&read(good).rest).unwrap();
+        let misspelt = read(json!({ "kind": "apply", "manifests": "kind: A", "dryRun": true }));
+        let fault = work::check_rest(&misspelt.rest).unwrap_err();
+        assert_eq!((fault.errors[0].loc[1].as_str(), &*fault.errors[0].kind), ("dryRun", "extra_forbidden"));
+    }
 }

@@ -94,7 +94,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
     let page = page::read(&query)?;
     let request = ListRecordings { principal: caller.principal.as_ref().clone(), page: page.clone() };
     let answer = app.hand_over(&request, &context).await?;
-    Ok(page::answer("/api/v1/recordings", answer, &page, RecordingView::from))
+    Ok(page::answer("/api/v1/recordings", &query, answer, &page, RecordingView::from))
 }
 
 /// Gives one recording as an asciicast (version 2).

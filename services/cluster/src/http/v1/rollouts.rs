@@ -5,15 +5,17 @@ use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use roadstead_contracts::ids::RolloutId;
 use roadstead_contracts::message::{
-    ChangeRollout, GetRollout, ListRollouts, RolloutCommand, RolloutCreated, RolloutPlan,
+    ChangeRollout, GetRollout, ListRollouts, RolloutCommand, RolloutCreated, RolloutOverride, RolloutPlan,
+    SECRET_OVERRIDE,
 };
 use roadstead_contracts::names::Labels;
 use roadstead_contracts::{Error, Result};
 use roadstead_http_kit::{ApiResult, Caller, Json, QueryPairs, RequestContext};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::work::WorkBody;
+use super::work::{self, WorkBody};
 use super::{NO_CLUSTER, apply_query, named, reference};
 use crate::app::{Clusters, MadeRollout, NewRollout};
 use crate::http::rollout_view::{RolloutView, WouldTouchView};
@@ -36,12 +38,16 @@ pub(crate) struct CreateRolloutBody {
     /// What to do in each.
     #[serde(flatten)]
     work: WorkBody,
-    /// Waves, failure budget, bake time, overrides, approval, window.
+    /// Waves, failure budget, bake time, overrides (of anything but Secrets), approval, window.
     #[schema(value_type = Object)]
     plan: Option<RolloutPlan>,
     /// Without it nothing is begun; the answer says what would be touched.
     #[serde(default)]
     confirmed: bool,
+    /// What is none of these.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Map<String, Value>,
 }
 
 fn rollout_id(text: &str) -> Result<RolloutId> {
@@ -67,9 +73,14 @@ pub(crate) async fn create(
     body: Json<CreateRolloutBody>,
 ) -> ApiResult {
     let body = body.0;
+    work::check_rest(&body.rest)?;
     if body.name.len() > NAME_MAX || body.name.chars().any(char::is_control) {
         let message = format!("name must be at most {NAME_MAX} bytes on one line");
         return Err(Error::field(&["body", "name"], "value_error", message).into());
+    }
+    // Here already, before it lies in a message.
+    if body.plan.iter().flat_map(|plan| &plan.overrides).any(RolloutOverride::may_hold_secret) {
+        return Err(Error::field(&["body", "plan", "overrides"], "value_error", SECRET_OVERRIDE).into());
     }
     let clusters = match (body.clusters, body.selector) {
         (Some(names), None) => {
@@ -158,7 +169,7 @@ pub(crate) async fn list(app: State, caller: Caller, query: QueryPairs, context:
     let page = page::read(&query)?;
     let request = ListRollouts { principal: caller.principal.as_ref().clone(), page: page.clone() };
     let answer = app.read_page(request, &context).await?;
-    Ok(page::answer("/api/v1/rollouts", answer, &page, RolloutView::from))
+    Ok(page::answer("/api/v1/rollouts", &query, answer, &page, RolloutView::from))
 }
 
 /// Gives one rollout.

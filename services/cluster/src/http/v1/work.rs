@@ -3,6 +3,7 @@
 use roadstead_contracts::operation::{HelmAction, ObjectKey, Work};
 use roadstead_contracts::{Error, Result};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::apply_query::{check_inventory, check_namespace};
@@ -98,6 +99,11 @@ impl WorkBody {
     pub(super) fn read(self) -> Result<(Work, Option<Vec<SourceFile>>)> {
         check_namespace("body", self.namespace.as_deref())?;
         check_inventory("body", self.inventory.as_deref())?;
+        // Whoever asks for a look and is given the change finds out too late.
+        if self.dry_run && !matches!(self.kind.as_deref(), Some("apply" | "delete" | "sync")) {
+            let message = "only apply, delete and sync can be asked without being done";
+            return Err(Error::field(&["body", "dry_run"], "value_error", message));
+        }
         let files = self.manifests.map(Texts::files);
         let with_files = |work: Work| match files {
             Some(files) => Ok((work, Some(files))),
@@ -163,6 +169,13 @@ impl WorkBody {
             None => Err(missing("kind")),
         }
     }
+}
+
+/// Refuses fields that mean nothing: one that is misspelt may be what was to hold the change back.
+pub(super) fn check_rest(rest: &Map<String, Value>) -> Result<()> {
+    let Some(name) = rest.keys().next() else { return Ok(()) };
+    let name: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
+    Err(Error::field(&["body", &name], "extra_forbidden", "Extra inputs are not permitted"))
 }
 
 fn missing(field: &str) -> Error {
@@ -234,6 +247,11 @@ mod tests {
             (json!({ "kind": "exec", "pod": "x", "command": ["ls"] }), "namespace"),
             (json!({ "kind": "exec", "namespace": "web", "pod": "x", "command": ["a\0"] }), "command"),
             (json!({ "kind": "restart", "namespace": "A" }), "namespace"),
+            (json!({ "kind": "scale", "replicas": 0, "dry_run": true }), "dry_run"),
+            (
+                json!({ "kind": "helm", "action": "uninstall", "release": "a", "namespace": "n", "dry_run": true }),
+                "dry_run",
+            ),
         ] {
             assert_eq!(work(body.clone()).unwrap_err().errors[0].loc[1], field, "{body}");
         }

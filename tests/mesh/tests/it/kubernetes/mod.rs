@@ -1,8 +1,9 @@
 //! The Kubernetes door, as kubectl and client libraries use it, against a real API server: every verb through the hub, with
-//! each kubectl of this machine, on both layouts.
+//! a new and an old kubectl, on both layouts.
 
 mod away;
 mod front_door;
+mod logs;
 mod pods;
 mod rights;
 mod through;
@@ -47,6 +48,16 @@ async fn kubectl_through_a_mesh() {
     conformance(Layout::Mesh).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs kubernetes, rabbitmq, postgres, redis"]
+async fn replicas_go_and_come() {
+    let _alone = crate::alone().await;
+    let mut mesh = TestMesh::start(Layout::Mesh, Tuning::default().without_quotas()).await.unwrap();
+    away::replicas_that_go(&mut mesh).await.context("replicas that go").unwrap();
+    away::a_watch_outlives_who_carries_it(&mut mesh).await.context("a watch over stops and deaths").unwrap();
+    mesh.end();
+}
+
 async fn conformance(layout: Layout) -> Result<()> {
     let _alone = crate::alone().await;
     let mut mesh = TestMesh::start(layout, Tuning::default().without_quotas()).await?;
@@ -65,13 +76,11 @@ async fn conformance(layout: Layout) -> Result<()> {
     }
     through::fifty_and_fifty(&mesh).await.context("fifty and fifty")?;
     through::a_watch_is_held(&mesh).await.context("a watch that is held")?;
+    logs::a_reader_that_stops(&mesh).await.context("a log whose reader stops")?;
     rights::viewer(&mesh).await.context("a viewer")?;
     rights::a_revoked_key_cuts_its_streams(&mesh).await.context("a revoked key")?;
     away::a_watch_ends_cleanly(&mut mesh).await.context("a watch")?;
     away::a_cluster_that_is_away(&mut mesh).await.context("a cluster that is away")?;
-    if layout == Layout::Mesh {
-        away::replicas_that_go(&mut mesh).await.context("replicas that go")?;
-    }
     mesh.end();
     Ok(())
 }
