@@ -85,7 +85,7 @@ async fn tell_one(app: &App, webhook: &DueWebhook) -> Result<()> {
             let told = webhooks.tell(&url, &webhook.id.to_string(), now.timestamp(), body.into_bytes()).await;
             app.metrics.webhooks.get_or_create(&Outcome { outcome: told.outcome() }).inc();
             let Some(why) = told.again() else { return Ok(app.store.webhook_told(webhook.id).await?) };
-            why.to_string()
+            why
         }
         // A try like any other: it is not made for ever.
         Err(error) => error.to_string(),
