@@ -7,12 +7,9 @@
 mod words;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 pub use words::{Actions, Pattern, Permissions, Selector, Subject};
 
@@ -149,7 +146,7 @@ pub struct RuleDraft {
     /// Permission words: `operations:write`, `clusters:*`, `*:read`.
     pub permissions: Vec<String>,
     /// Where.
-    #[serde(default, skip_serializing_if = "ClustersDraft::is_empty", deserialize_with = "clusters_draft")]
+    #[serde(default, skip_serializing_if = "ClustersDraft::is_empty")]
     pub clusters: ClustersDraft,
     /// Namespaces, `*` for any part of a name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -184,25 +181,6 @@ impl ClustersDraft {
     fn is_empty(&self) -> bool {
         self.names.is_empty() && self.labels.is_none()
     }
-}
-
-/// A list would be read as the fields in their order, and refused for something that nobody wrote.
-fn clusters_draft<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ClustersDraft, D::Error> {
-    struct Written;
-
-    impl<'de> Visitor<'de> for Written {
-        type Value = ClustersDraft;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("clusters with `names`, a list, or `labels`, a selector")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<ClustersDraft, A::Error> {
-            ClustersDraft::deserialize(MapAccessDeserializer::new(map))
-        }
-    }
-
-    deserializer.deserialize_map(Written)
 }
 
 impl RuleDraft {

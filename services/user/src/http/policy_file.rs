@@ -59,6 +59,22 @@ mod tests {
         assert_eq!(read(format!("rules: [{good}]").as_bytes()).unwrap().rules.len(), 1);
     }
 
+    #[test]
+    fn regression_clusters_in_a_list_are_told_what_they_should_be() {
+        let rule = |clusters: &str| {
+            let text = format!(
+                "{{name: a, effect: deny, subjects: ['*'], permissions: ['users:read'], clusters: {clusters}}}"
+            );
+            read(format!("rules: [{text}]").as_bytes())
+        };
+        assert_eq!(
+            rule("[prod]").unwrap_err().detail,
+            "rules[0].clusters: expected an object with `names`, a list, or `labels`, a selector"
+        );
+        assert_eq!(rule("{name: prod}").unwrap_err().detail, "rules[0].clusters.name: Extra inputs are not permitted");
+        assert_eq!(rule("{names: [prod]}").unwrap().rules.len(), 1);
+    }
+
     proptest! {
         #[test]
         fn garbage_does_not_panic(text in ".{0,80}") {

@@ -1,13 +1,16 @@
 //! Rules in JSON, and questions about them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use roadstead_contracts::identity::{Action, Role};
 use roadstead_contracts::names::Labels;
 use roadstead_contracts::policy::{ClustersDraft, Effect, RuleDraft};
 use roadstead_contracts::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::{Answer, Imported, Question};
@@ -25,6 +28,26 @@ pub(super) struct ClusterLimits {
     labels: Option<String>,
 }
 
+/// A list would be read as the fields in their order, and refused for something that nobody wrote.
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ClusterLimits, D::Error> {
+    struct Written;
+
+    impl<'de> Visitor<'de> for Written {
+        type Value = ClusterLimits;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with `names`, a list, or `labels`, a selector")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<ClusterLimits, A::Error> {
+            ClusterLimits::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    // Told by the visitor, in these words: a reader of YAML that is asked for a map has others.
+    deserializer.deserialize_any(Written)
+}
+
 /// A rule as people write it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,7 +62,7 @@ pub(super) struct RuleBody {
     /// Permission words: `operations:write`, `clusters:*`, `*:read`.
     permissions: Vec<String>,
     /// Where. Left out: every cluster.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "limits")]
     clusters: ClusterLimits,
     /// Namespaces, `*` for any part of a name. Left out: all, and what has none.
     #[serde(default)]

@@ -140,16 +140,6 @@ fn drafts_come_back_from_files() {
 }
 
 #[test]
-fn regression_clusters_in_a_list_are_told_what_they_should_be() {
-    let mut rule = serde_json::to_value(draft()).unwrap();
-    for odd in [serde_json::json!(["prod"]), serde_json::json!("prod")] {
-        rule["clusters"] = odd;
-        let fault = serde_json::from_value::<RuleDraft>(rule.clone()).unwrap_err().to_string();
-        assert!(fault.contains("expected clusters with `names`, a list, or `labels`, a selector"), "{fault}");
-    }
-}
-
-#[test]
 fn a_rule_stands_until_its_end_and_says_how_far_it_reaches() {
     let end = draft().until.unwrap();
     let rule = draft().checked(id()).unwrap();
