@@ -1,6 +1,6 @@
 //! Recorded sessions: refused when they cannot be recorded, and seen by whom they are for.
 
-use roadstead_contracts::agent::{StreamHead, StreamTarget, VerbAnswer};
+use roadstead_contracts::agent::VerbAnswer;
 use roadstead_contracts::message::{
     Cluster, Handover, ListRecordings, Page, PageRequest, ReadRecording, Recording, SessionFacts,
 };
@@ -8,17 +8,7 @@ use roadstead_contracts::{Code, Result};
 use roadstead_tunnel::Class;
 
 use crate::agent::{dial, enrol};
-use crate::rig::Rig;
-
-fn head() -> StreamHead {
-    StreamHead {
-        target: StreamTarget::Kubernetes {},
-        request_id: "r-1".to_owned(),
-        deadline_milliseconds: 10_000,
-        traceparent: None,
-        assertion: Some("signed".to_owned()),
-    }
-}
+use crate::rig::{Rig, head};
 
 fn session(rig: &Rig, cluster: &Cluster) -> SessionFacts {
     SessionFacts {

@@ -13,6 +13,7 @@ use roadstead_auth::mesh::MeshKey;
 use roadstead_auth::token::{Kind, TwoPart, api_key_proof};
 use roadstead_bus::memory::Memory;
 use roadstead_bus::{Bus, CallContext, Counts, Member, Router, ServeOptions};
+use roadstead_contracts::agent::{StreamHead, StreamTarget};
 use roadstead_contracts::identity::{CredentialKind, Principal, Reach, Role};
 use roadstead_contracts::ids::{ApiKeyId, JoinTokenId, ReplicaId, TypedId as _};
 use roadstead_contracts::message::{
@@ -328,4 +329,15 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
 
 pub fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>())
+}
+
+/// Head of a stream for the Kubernetes API.
+pub fn head() -> StreamHead {
+    StreamHead {
+        target: StreamTarget::Kubernetes {},
+        request_id: "r-1".to_owned(),
+        deadline_milliseconds: 10_000,
+        traceparent: None,
+        assertion: Some("signed".to_owned()),
+    }
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use roadstead_bus::Subscriber;
-use roadstead_contracts::agent::{FACT_TEXT_MAX, ISSUES_MAX, Notice, StreamHead, StreamTarget};
+use roadstead_contracts::agent::{FACT_TEXT_MAX, ISSUES_MAX, Notice};
 use roadstead_contracts::event::Event;
 use roadstead_contracts::message::{
     AgentTarget, Cluster, ClusterFacts, ClusterStatus, GetCluster, GetNamespaces, ListAgents, Namespaces, PageRequest,
@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::agent::{connected, dial, enrol, read_all, try_dial};
-use crate::rig::{Rig, eventually};
+use crate::rig::{Rig, eventually, head};
 
 async fn namespaces(rig: &Rig, target: AgentTarget) -> Result<Namespaces> {
     rig.call(GetNamespaces { principal: rig.alice.clone(), assertion: Some("signed".into()), target }).await
@@ -263,20 +263,20 @@ async fn regression_what_is_in_flight_when_the_hub_stops_is_answered_whole() {
     let joined = enrol(rig.address(), &token, None).await;
     let mut agent = dial(rig.address(), &joined).await;
     let streams = rig.replicas[0].service.streams();
-    let mut asked = streams.open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    let mut asked = streams.open(made.id, &head(), Class::Bulk).await.unwrap();
     asked.write_all(b"a write").await.unwrap();
     asked.finish();
     let mut answering = agent.stream().await;
     let tasks = rig.replicas[0].tasks.clone();
     let stopped = tokio::spawn(async move { tasks.finish(Duration::from_secs(20)).await });
     // Until it is told to move, the agent is there.
-    let mut second = streams.open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    let mut second = streams.open(made.id, &head(), Class::Bulk).await.unwrap();
     second.write_all(b"another").await.unwrap();
     second.finish();
     let mut answering_second = agent.stream().await;
     assert!(agent.notice(|notice| matches!(notice, Notice::Move { .. })).await);
     // From now on callers wait for it to be elsewhere; nothing new comes over this session.
-    let third = timeout(Duration::from_millis(500), streams.open(made.id, &kubernetes(), Class::Bulk)).await;
+    let third = timeout(Duration::from_millis(500), streams.open(made.id, &head(), Class::Bulk)).await;
     assert!(third.is_err(), "{third:?}");
     // Longer than an agent that was told and carries nothing is waited for.
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -306,7 +306,7 @@ async fn a_stopping_hub_does_not_wait_for_a_watch_for_ever() {
     let (token, made) = rig.cluster(&rig.alice, "prod").await;
     let joined = enrol(rig.address(), &token, None).await;
     let mut agent = dial(rig.address(), &joined).await;
-    let mut watch = rig.replicas[0].service.streams().open(made.id, &kubernetes(), Class::Bulk).await.unwrap();
+    let mut watch = rig.replicas[0].service.streams().open(made.id, &head(), Class::Bulk).await.unwrap();
     watch.write_all(b"watch").await.unwrap();
     let mut answering = agent.stream().await;
     let began = Instant::now();
@@ -325,16 +325,6 @@ async fn a_stopping_hub_does_not_wait_for_a_watch_for_ever() {
     let time = began.elapsed();
     assert!((Duration::from_secs(11)..Duration::from_secs(15)).contains(&time) && heard > 100, "{time:?} {heard}");
     events.await.unwrap();
-}
-
-fn kubernetes() -> StreamHead {
-    StreamHead {
-        target: StreamTarget::Kubernetes {},
-        request_id: "r-1".to_owned(),
-        deadline_milliseconds: 10_000,
-        traceparent: None,
-        assertion: Some("signed".to_owned()),
-    }
 }
 
 #[tokio::test]

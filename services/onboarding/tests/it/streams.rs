@@ -9,17 +9,7 @@ use roadstead_contracts::message::{LocateAgent, RevokeAgent};
 use roadstead_tunnel::{Class, Event, Stream};
 
 use crate::agent::{dial, enrol};
-use crate::rig::{Rig, eventually};
-
-fn head() -> StreamHead {
-    StreamHead {
-        target: StreamTarget::Kubernetes {},
-        request_id: "r-1".to_owned(),
-        deadline_milliseconds: 10_000,
-        traceparent: None,
-        assertion: Some("signed".to_owned()),
-    }
-}
+use crate::rig::{Rig, eventually, head};
 
 async fn open(rig: &Rig, cluster: ClusterId) -> roadstead_contracts::Result<Stream> {
     rig.replicas[0].service.streams().open(cluster, &head(), Class::Bulk).await
