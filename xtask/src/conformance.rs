@@ -88,16 +88,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// With the flags of `tests/kube/build.sh`, so that what was built there is not built again.
+/// Builds the suite with the flags that everything else in the folder is built with, so that nothing is compiled again.
+const BUILD: &str = r#"here=. script=conformance
+. ./go-build.sh
+in_module go test -c -trimpath -buildvcs=false -ldflags "-s -w" -o "$0" ./e2e"#;
+
 fn build(suite: PathBuf) -> Result<PathBuf> {
-    run::visible(
-        Command::new("go")
-            .args(["test", "-c", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o"])
-            .arg(&suite)
-            .arg("./e2e")
-            .current_dir(root().join("tests/kube"))
-            .envs([("CGO_ENABLED", "0"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly")]),
-    )?;
+    run::visible(Command::new("sh").args(["-euc", BUILD]).arg(&suite).current_dir(root().join("tests/kube")))?;
     Ok(suite)
 }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use roadstead_contracts::agent::Notice;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::DropGuard;
 
 use crate::app::App;
 use crate::limits::{DRAIN_LIMIT, DRAIN_LOOK, FINISH_WAIT, MOVE_JITTER, MOVE_SPREAD, MOVE_WAIT};
 use crate::session::{Held, refresh};
 
-/// Waits for the stop and empties the replica.
-pub(crate) async fn drain_when_stopping(app: Arc<App>) {
+/// Waits for the stop and empties the replica; `drained` goes when that is over, or cut.
+pub(crate) async fn drain_when_stopping(app: Arc<App>, drained: DropGuard) {
     app.tasks.stopping().cancelled_owned().await;
     let here = app.sessions.len();
     if here > 0 {
@@ -35,6 +36,7 @@ pub(crate) async fn drain_when_stopping(app: Arc<App>) {
         // The others notice within seconds that this replica is gone.
         Err(fault) => tracing::warn!("this replica could not say that it leaves: {fault}"),
     }
+    drop(drained);
 }
 
 /// Tells those whose turn it is, and lets go those that were told, carry nothing and do not go.

@@ -24,6 +24,7 @@ use roadstead_store::audit::Trail;
 use roadstead_store::{Opened, OutboxRelay};
 use roadstead_telemetry::Metrics;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::drain::drain_when_stopping;
@@ -236,12 +237,13 @@ impl Service {
         });
         tasks.spawn("replica", keep_replica(Arc::clone(app)));
         tasks.spawn("identity-keys", keep_keys(Arc::clone(app)));
-        tasks.spawn("drain", drain_when_stopping(Arc::clone(app)));
+        let drained = CancellationToken::new();
+        tasks.spawn("drain", drain_when_stopping(Arc::clone(app), drained.clone().drop_guard()));
         tasks.spawn("hosting", keep_hosting(Arc::clone(app)));
         tasks.spawn("recordings", prune_recordings(Arc::clone(app)));
         crate::bus::serve(app).await.context("failed to open the queue doors")?;
         if let Some((listener, tls)) = relay {
-            tasks.spawn("relay", crate::relay::serve(Arc::clone(app), listener, tls));
+            tasks.spawn("relay", crate::relay::serve(Arc::clone(app), listener, tls, drained));
         }
         if let Some(figures) = figures {
             self.door.serve_figures(figures).context("failed to serve the listener for figures")?;

@@ -99,6 +99,13 @@ pub(crate) const SETTLE_RETRY: TimeDelta = TimeDelta::seconds(15);
 pub(crate) const SETTLE_LIFE: TimeDelta = TimeDelta::hours(24);
 /// How often old keys, receipts and bodies are looked for.
 pub(crate) const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked for what is to be deleted by itself, and for plans of before that are not sealed.
+pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Pause between two batches of that: whoever waits to write goes in between.
+pub(crate) const UPKEEP_PAUSE: Duration = Duration::from_millis(100);
+/// Steps and objects of the operations that are deleted in one transaction: some tens of milliseconds. One operation is
+/// deleted whole, however many it has.
+pub(crate) const FORGET_ROWS: i64 = 5_000;
 
 /// Attempts to tell a webhook: with the pauses below about a day, so that a receiver may be away for a night.
 pub(crate) const WEBHOOK_TRIES: i64 = 18;

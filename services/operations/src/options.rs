@@ -27,6 +27,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How long an ended operation is kept at least.
     pub retention: Duration,
+    /// How long after its end it is deleted by itself; none = never.
+    pub delete_after: Option<Duration>,
     /// Broker users of peers of the seeds, and the accounts that they stand for.
     pub queue_peers: BTreeMap<String, String>,
 }
@@ -45,7 +47,44 @@ impl Options {
             per_namespace: operations.per_namespace.max(1),
             deadline: operations.deadline,
             retention: operations.retention,
+            delete_after: operations.delete_after,
             queue_peers: settings.compat.queue_peers.clone(),
         }
+    }
+
+    /// Refuses settings that contradict each other.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.delete_after.is_none_or(|after| after >= self.retention),
+            "operations.delete_after must not be shorter than operations.retention, for which ended operations are kept"
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_runtime::config::{MapEnv, ServiceRole};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_deleted_before_its_retention_is_over() {
+        let check = |retention: &str, after: &str| {
+            let env = MapEnv::new([
+                ("ROADSTEAD_OPERATIONS_RETENTION", retention),
+                ("ROADSTEAD_OPERATIONS_DELETE_AFTER", after),
+                ("ROADSTEAD_SEAL_MASTER_KEY", "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="),
+            ]);
+            Options::of(&Settings::load(ServiceRole::Up, None, &env).unwrap()).check()
+        };
+        for (retention, after) in [("30d", ""), ("30d", "30d"), ("30d", "31d"), ("0s", "1s")] {
+            check(retention, after).unwrap();
+        }
+        let refused = check("30d", "719h").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("operations.delete_after must not be shorter than operations.retention"),
+            "{refused}"
+        );
     }
 }

@@ -25,7 +25,7 @@ use roadstead_tunnel::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::app::{App, run_rollouts, run_webhooks};
+use crate::app::{App, run_rollouts, run_upkeep, run_webhooks};
 use crate::dispatch::{Faults, Running, find, listen, renew};
 use crate::limits::ASK;
 use crate::store::Store;
@@ -90,6 +90,7 @@ impl fmt::Debug for Service {
 pub async fn build(deps: Deps) -> anyhow::Result<Service> {
     let settings = &deps.settings;
     let options = Options::of(settings);
+    options.check()?;
     let migrator = roadstead_store::migrations!("operations");
     migrator.up(&deps.database).await.context("failed to bring the operations database up to date")?;
     let sealer = Sealer::open(&settings.seal, NAME).context("failed to open the keys that seal manifests")?;
@@ -215,6 +216,7 @@ impl Service {
         listen(app).await.context("failed to listen for events")?;
         tasks.spawn("dispatcher", find(Arc::clone(app)));
         tasks.spawn("rollouts", run_rollouts(Arc::clone(app)));
+        tasks.spawn("upkeep", run_upkeep(Arc::clone(app)));
         if app.webhooks.is_some() {
             tasks.spawn("webhooks", run_webhooks(Arc::clone(app)));
         }
@@ -224,7 +226,8 @@ impl Service {
                 let intake = intake.clone();
                 async move { intake.receive(&head, stream).await }
             };
-            tasks.spawn("relay", roadstead_relay::serve(listener, tls, tasks.clone(), on_stream));
+            let over = tasks.stopping().cancelled_owned();
+            tasks.spawn("relay", roadstead_relay::serve(listener, tls, tasks.clone(), over, on_stream));
         }
         if let Some(figures) = figures {
             let served = crate::http::serve_figures(&self.deps, &app.options, figures);

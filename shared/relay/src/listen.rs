@@ -1,5 +1,6 @@
 //! The listener at which other members of the mesh come for streams.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,21 +22,27 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause when no connection can be accepted: out of descriptors, some will come free.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a listener until the process stops: each stream that a member opens is handed to `on_stream` with its head.
-pub async fn serve<H, F>(listener: TcpListener, tls: MeshTls, tasks: Tasks, on_stream: H)
-where
+/// Serves a listener until `over`: each stream that a member opens is handed to `on_stream` with its head. Whoever still has
+/// agents lets members in that never were here before, so `over` may be later than the stop of the process.
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    tls: MeshTls,
+    tasks: Tasks,
+    over: impl Future<Output = ()> + Send,
+    on_stream: H,
+) where
     H: Fn(Bytes, Stream) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let acceptor = TlsAcceptor::from(tls.server);
     // A listener that refuses the option serves all the same: the tunnel's own pings notice who is gone.
     let _ = keep_alive(&listener);
-    let stopping = tasks.stopping();
+    let mut over = pin!(over);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            () = stopping.cancelled() => return,
+            () = &mut over => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -72,4 +79,47 @@ where
         }
     }
     tracing::debug!("a connection of the mesh ended: {:?}", session.close_reason());
+}
+
+#[cfg(test)]
+mod tests {
+    use roadstead_runtime::{Ids, Secret, SystemClock};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Says its head to whoever asks.
+    async fn say(head: Bytes, mut stream: Stream) {
+        stream.write_all(&head).await.unwrap();
+        stream.finish();
+    }
+
+    async fn ask(sessions: &crate::Sessions, address: &str) -> roadstead_contracts::Result<Vec<u8>> {
+        let session = sessions.session(address).await?;
+        let mut stream = session.open(Bytes::from_static(b"cluster"), roadstead_tunnel::Class::Bulk).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.unwrap();
+        Ok(said)
+    }
+
+    /// A replica with agents took nobody in any more from the signal on, so that they could not be reached from a front door
+    /// that had not needed it before.
+    #[tokio::test]
+    async fn regression_a_stopping_member_takes_others_in_until_it_is_empty() {
+        roadstead_runtime::install_crypto();
+        let tls = MeshTls::derive(&Secret::new("x".repeat(32))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (tasks, others) = (Tasks::new(), Tasks::new());
+        let (drained, over) = oneshot::channel::<()>();
+        let over = async move { drop(over.await) };
+        tasks.spawn("relay", serve(listener, tls.clone(), tasks.clone(), over, say));
+        tasks.stop();
+        let sessions = || crate::Sessions::new(Ids::system(SystemClock::shared()), others.clone(), &tls);
+        assert_eq!(ask(&sessions(), &address).await.unwrap(), b"cluster");
+        drop(drained);
+        tasks.finish(Duration::from_secs(5)).await;
+        assert_eq!(ask(&sessions(), &address).await.unwrap_err().code, roadstead_contracts::Code::Unavailable);
+    }
 }

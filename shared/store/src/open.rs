@@ -183,7 +183,10 @@ async fn sqlite(place: &str, options: &Options) -> Result<SqlitePool> {
         std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
     }
     let most = if options.max_connections == 0 { SQLITE_CONNECTIONS } else { options.max_connections };
-    let opened = pool.max_connections(most).idle_timeout(IDLE_TIMEOUT).connect_with(connect.filename(&file)).await?;
+    // Once there they stay: no server has a place less for it, and each that is opened anew is a thread whose memory is not all
+    // given back when it goes, so that a hub at steady work grew in steps.
+    let pool = pool.max_connections(most).idle_timeout(None).max_lifetime(None);
+    let opened = pool.connect_with(connect.filename(&file)).await?;
     keep_private(&file)?;
     Ok(opened)
 }

@@ -81,14 +81,21 @@ async fn rewrap_on<P: Rows>(pool: &P, sealer: &Sealer) -> Result<Vec<Rewrapped>>
         counts.plain = pool.count_plain(&counts.table, &counts.column).await?;
         // PostgreSQL puts a changed row elsewhere, whichever column was changed: out of the hand that would replace its value, and
         // perhaps to where this pass has been already.
+        let mut fault = None;
         for _ in 0..PASSES_MAX {
             let pass = pass(pool, sealer, &counts.table, &counts.column).await?;
             counts.succeeded += pass.succeeded;
             counts.failed = pass.failed;
             counts.left = pass.succeeded + pass.moved;
+            fault = pass.fault;
             if counts.left == 0 {
                 break;
             }
+        }
+        // Once for all passes: each of them meets the same values.
+        if let Some(fault) = fault {
+            let Rewrapped { table, column, failed, .. } = &counts;
+            tracing::error!("{failed} values of {table}.{column} are not rewrapped, the last because: {fault}");
         }
         counts.processed = counts.succeeded + counts.failed;
         all = all && counts.left == 0 && counts.failed == 0;
@@ -105,6 +112,8 @@ async fn rewrap_on<P: Rows>(pool: &P, sealer: &Sealer) -> Result<Vec<Rewrapped>>
 struct Pass {
     succeeded: u64,
     failed: u64,
+    /// Why the last of them.
+    fault: Option<roadstead_seal::Error>,
     /// Values that were no longer where they had been seen, or no longer what they had been.
     moved: u64,
 }
@@ -121,8 +130,9 @@ async fn pass<P: Rows>(pool: &P, sealer: &Sealer, table: &str, column: &str) -> 
                 Ok(Some(fresh)) => changes.push((place, text, fresh.to_string())),
                 Ok(None) => {}
                 Err(fault) => {
-                    tracing::error!("a value of {table}.{column} is not rewrapped: {fault}");
+                    tracing::debug!("a value of {table}.{column} is not rewrapped: {fault}");
                     pass.failed += 1;
+                    pass.fault = Some(fault);
                 }
             }
         }

@@ -18,20 +18,21 @@ use roadstead_tunnel::{Class, Stream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::limits::CALL_BODY_WAIT;
 use crate::recording::Recorder;
 
-/// Serves the listener until the process stops. Streams that run go on until the drain has moved their agents.
-pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: MeshTls) {
+/// Serves the listener until the drain is over: until then a member that was never here before may need an agent.
+pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: MeshTls, drained: CancellationToken) {
     let tasks = app.tasks.clone();
     let on_stream = move |head: Bytes, stream: Stream| {
         let app = Arc::clone(&app);
         async move { relay(&app, &head, stream).await }
     };
-    roadstead_relay::serve(listener, tls, tasks, on_stream).await;
+    roadstead_relay::serve(listener, tls, tasks, drained.cancelled_owned(), on_stream).await;
 }
 
 async fn relay(app: &Arc<App>, head: &Bytes, mut caller: Stream) {

@@ -310,8 +310,9 @@ async fn s04_redirects_are_not_followed() {
     eventually("it was asked", || async { api.saw("GET /api/v1/nodes") || api.saw("GET /version") }).await;
     eventually("its state is known", || async { status(&rig, "far").await.facts.health.is_some() }).await;
     assert!(elsewhere.seen.lock().unwrap().is_empty());
-    let facts = status(&rig, "far").await.facts;
-    assert!(!format!("{facts:?}").contains("302"), "what listens there is not told: {facts:?}");
+    // Ports have digits as well.
+    let facts = format!("{:?}", status(&rig, "far").await.facts).replace(&api.url, "").replace(&elsewhere.url, "");
+    assert!(!facts.contains("302"), "what listens there is not told: {facts}");
 }
 
 #[tokio::test]

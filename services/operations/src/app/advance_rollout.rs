@@ -8,7 +8,8 @@ use roadstead_contracts::Result;
 use roadstead_contracts::agent::RequestKind;
 use roadstead_contracts::audit::{Actor, AuditRecord, Origin, Outcome};
 use roadstead_contracts::ids::{ClusterId, OperationId, RolloutId};
-use roadstead_contracts::message::{RolloutOverride, RolloutState};
+use roadstead_contracts::message::RolloutState;
+use roadstead_contracts::names::Labels;
 use roadstead_contracts::operation::{OperationState, Work};
 use tokio::time::sleep;
 
@@ -227,11 +228,12 @@ fn look_draft(doc: &RolloutDoc, target: &Target, prepared: &Prepared) -> Option<
 /// The body for one cluster: staged now, so that it lies there for a moment only before its operation names it.
 async fn body_of(app: &App, doc: &RolloutDoc, target: &Target) -> Result<Option<Body>> {
     let Some(body) = &doc.body else { return Ok(None) };
-    let patches: Vec<RolloutOverride> =
-        doc.plan.overrides.iter().filter(|patch| target.is_meant_by(patch)).cloned().collect();
-    if patches.is_empty() {
+    let is_meant = |name: Option<&str>, labels: &Labels| target.is_meant_by(name, labels);
+    if !doc.plan.overrides.iter().any(|one| is_meant(one.cluster.as_deref(), &one.labels)) {
         return Ok(Some(body.clone()));
     }
+    let mut patches = app.overrides_of(doc)?;
+    patches.retain(|one| is_meant(one.cluster.as_deref(), &one.labels));
     let plain = load_body(app, Some(body)).await?;
     let merged = tokio::task::spawn_blocking(move || patched(&plain, &patches.iter().collect::<Vec<_>>()));
     let merged = merged.await.map_err(|_| roadstead_contracts::Code::Internal)??;

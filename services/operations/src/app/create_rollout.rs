@@ -79,14 +79,15 @@ pub(crate) async fn create_rollout(
         });
     }
     let state = if request.plan.needs_approval { RolloutState::AwaitingApproval } else { RolloutState::Running };
-    let doc = RolloutDoc {
+    let mut doc = RolloutDoc {
         id: app.ids.next(),
         name: request.name,
         state,
         reason: String::new(),
         work: waiting(request.work),
         waves: waves_of(targets, &request.plan.waves),
-        plan: request.plan,
+        plan: request.plan.into(),
+        sealed_overrides: None,
         principal: principal.clone(),
         approved_by: None,
         cancelled_by: None,
@@ -98,6 +99,7 @@ pub(crate) async fn create_rollout(
         updated_at: change.at,
         finished_at: None,
     };
+    app.seal_overrides(&mut doc)?;
     let entry = app
         .done(&principal, request_id, "rollout.create", Resource::id("rollout", doc.id), &change)
         .with("name", &doc.name)
@@ -148,18 +150,18 @@ async fn check_bodies(
     let Some(body) = body else { return Ok(0) };
     let plain = load_body(app, Some(body)).await?;
     let (targets, overrides) = (targets.to_vec(), overrides.to_vec());
+    let is_meant = |target: &Target, one: &RolloutOverride| target.is_meant_by(one.cluster.as_deref(), &one.labels);
     let reading = tokio::task::spawn_blocking(move || -> Result<u32> {
         if overrides.is_empty() {
             return Ok(count(&plain));
         }
-        let unused = overrides.iter().any(|one| !targets.iter().any(|target| target.is_meant_by(one)));
+        let unused = overrides.iter().any(|one| !targets.iter().any(|target| is_meant(target, one)));
         if unused {
             return Err(Error::field(&["body", "plan", "overrides"], "value_error", "an override is for no cluster"));
         }
         let mut seen: Vec<Vec<usize>> = Vec::new();
         for target in &targets {
-            let meant: Vec<usize> =
-                (0..overrides.len()).filter(|index| target.is_meant_by(&overrides[*index])).collect();
+            let meant: Vec<usize> = (0..overrides.len()).filter(|index| is_meant(target, &overrides[*index])).collect();
             if !meant.is_empty() && !seen.contains(&meant) {
                 patched(&plain, &meant.iter().map(|index| &overrides[*index]).collect::<Vec<_>>())?;
                 seen.push(meant);

@@ -8,16 +8,19 @@ mod create;
 mod create_rollout;
 mod delete;
 mod expire;
+mod forget;
 mod get;
 mod get_drift;
 mod list;
 mod permit;
 mod report_drift;
 mod retry;
+mod seal_overrides;
 mod stage_body;
 mod steps;
 mod tell_webhooks;
 mod undo;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -53,6 +56,7 @@ pub(crate) use stage_body::{load_body, stage_body};
 pub(crate) use steps::list_steps;
 pub(crate) use tell_webhooks::run_webhooks;
 pub(crate) use undo::{before_row, undo_operation};
+pub(crate) use upkeep::run_upkeep;
 
 use crate::Options;
 use crate::dispatch::{Faults, Running};

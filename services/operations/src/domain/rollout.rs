@@ -16,9 +16,9 @@ use roadstead_contracts::policy::ClusterFacts;
 use roadstead_contracts::{Code, Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::Body;
 use super::rollout_advance::{KnownOperations, failed, failed_look};
 use super::window::Window;
+use super::{Body, Plan};
 use crate::limits::{BAKE_MAX, ROLLOUT_OVERRIDES, ROLLOUT_WAVES};
 
 /// A rollout as it is stored.
@@ -30,7 +30,10 @@ pub(crate) struct RolloutDoc {
     #[serde(default)]
     pub reason: String,
     pub work: Work,
-    pub plan: RolloutPlan,
+    pub plan: Plan,
+    /// What the patches of the plan say, sealed: beside the document, and not loaded where it is not needed.
+    #[serde(skip)]
+    pub sealed_overrides: Option<String>,
     /// Who asked: its operations are made in this name.
     pub principal: Principal,
     #[serde(default)]
@@ -212,7 +215,6 @@ pub(crate) fn command(
 
 /// As callers see it: without what patches say, which is for whoever wrote them.
 pub(crate) fn shown(doc: &RolloutDoc, known: &KnownOperations) -> Rollout {
-    let overrides = doc.plan.overrides.iter().map(RolloutOverride::without_content).collect();
     let cluster = |target: &Target| {
         // One that was not ready any more has failed, and the look says why.
         let operation_id = failed_look(target, known).or(target.operation_id);
@@ -229,7 +231,7 @@ pub(crate) fn shown(doc: &RolloutDoc, known: &KnownOperations) -> Rollout {
         state: doc.state,
         reason: doc.reason.clone(),
         work: doc.work.clone(),
-        plan: RolloutPlan { overrides, ..doc.plan.clone() },
+        plan: doc.plan.shown(),
         created_by: doc.principal.user_id,
         created_by_name: doc.principal.username.clone(),
         approved_by: doc.approved_by,
@@ -262,13 +264,10 @@ impl Target {
         }
     }
 
-    /// Whether an override is for this cluster.
-    pub(crate) fn is_meant_by(&self, patch: &RolloutOverride) -> bool {
-        let named = patch
-            .cluster
-            .as_deref()
-            .is_none_or(|name| name == self.cluster_name.as_str() || name == self.cluster_id.to_string());
-        named && patch.labels.0.iter().all(|(key, value)| self.labels.0.get(key) == Some(value))
+    /// Whether an override with this name and these labels is for this cluster.
+    pub(crate) fn is_meant_by(&self, name: Option<&str>, labels: &Labels) -> bool {
+        let named = name.is_none_or(|name| name == self.cluster_name.as_str() || name == self.cluster_id.to_string());
+        named && labels.0.iter().all(|(key, value)| self.labels.0.get(key) == Some(value))
     }
 }
 

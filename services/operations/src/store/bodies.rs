@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use roadstead_store::sqlx;
+use roadstead_store::sqlx::types::Json;
 use roadstead_store::{Dialect as _, Result};
 
 use super::BodyStore;
@@ -27,6 +28,19 @@ const INSERT_PART: &str = "INSERT INTO body_parts (sha256, part, sealed_part) VA
 const LENGTH: &str = "SELECT length FROM bodies WHERE sha256 = $1";
 const PARTS: &str = "SELECT sealed_part FROM body_parts WHERE sha256 = $1 ORDER BY part";
 const FORGET: &str = concat!("DELETE FROM bodies WHERE staged_at < $1 AND ", unclaimed!());
+/// Locked in one order, so that whoever names one of them meanwhile is waited for.
+const HOLD_POSTGRES: &str = "SELECT sha256 FROM bodies
+    WHERE sha256 IN (SELECT value FROM jsonb_array_elements_text($1)) ORDER BY sha256 FOR UPDATE";
+/// Whoever writes has the whole file.
+const HOLD_SQLITE: &str = "SELECT $1";
+const FORGET_THESE_POSTGRES: &str = concat!(
+    "DELETE FROM bodies WHERE sha256 IN (SELECT value FROM jsonb_array_elements_text($2)) AND staged_at < $1 AND ",
+    unclaimed!()
+);
+const FORGET_THESE_SQLITE: &str = concat!(
+    "DELETE FROM bodies WHERE sha256 IN (SELECT value FROM json_each($2)) AND staged_at < $1 AND ",
+    unclaimed!()
+);
 const FORGET_KEYS: &str = "DELETE FROM idempotency WHERE created_at < $1";
 const FORGET_RECEIPTS: &str = "DELETE FROM handled WHERE at < $1";
 
@@ -69,6 +83,21 @@ roadstead_store::for_pools! {
 
         async fn claim_body(&self, sha256: &str) -> Result<()> {
             sqlx::query(CLAIM).bind(sha256).bind(true).execute(self).await?;
+            Ok(())
+        }
+
+        async fn forget_bodies(&self, sha256s: &[String], at: DateTime<Utc>) -> Result<()> {
+            if sha256s.is_empty() {
+                return Ok(());
+            }
+            let mut tx = self.begin_write().await?;
+            sqlx::query(Self::pick(HOLD_POSTGRES, HOLD_SQLITE)).bind(Json(sha256s)).execute(&mut *tx).await?;
+            sqlx::query(Self::pick(FORGET_THESE_POSTGRES, FORGET_THESE_SQLITE))
+                .bind(at - UNCLAIMED_LIFE)
+                .bind(Json(sha256s))
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
             Ok(())
         }
 

@@ -9,6 +9,7 @@ mod bodies;
 mod change;
 mod dispatch;
 mod drifts;
+mod forget;
 mod objects;
 mod operations;
 mod rollouts;
@@ -21,7 +22,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use roadstead_contracts::audit::AuditRecord;
 use roadstead_contracts::event::Fact;
 use roadstead_contracts::ids::{ClusterId, OperationId, ReplicaId, RolloutId, UserId};
@@ -204,6 +205,8 @@ pub(crate) trait BodyStore: Send + Sync {
     async fn body(&self, sha256: &str) -> Result<Option<(u64, Vec<String>)>>;
     /// It is not counted among those that wait any more; it goes after its hour unless something names it.
     async fn claim_body(&self, sha256: &str) -> Result<()>;
+    /// Removes those of these bodies that nothing names any more, and that are not for somebody who has just staged them.
+    async fn forget_bodies(&self, sha256s: &[String], at: DateTime<Utc>) -> Result<()>;
     /// Forgets what nobody names, old keys and receipts, and that clusters are gone.
     async fn tidy(&self, at: DateTime<Utc>) -> Result<u64>;
 }
@@ -233,6 +236,9 @@ pub(crate) struct RolloutEffects {
     pub reply: Option<Value>,
 }
 
+/// Seals the patches of a document; `false`: there was nothing to seal.
+pub(crate) type Seal<'a> = &'a mut (dyn FnMut(&mut RolloutDoc) -> bool + Send);
+
 #[async_trait]
 pub(crate) trait RolloutStore: Send + Sync {
     async fn create_rollout(
@@ -252,6 +258,10 @@ pub(crate) trait RolloutStore: Send + Sync {
         change: &Change,
         decide: DecideRollout<'_>,
     ) -> Result<Option<RolloutDoc>>;
+    /// Rollouts with patches in the clear: of before, some of them.
+    async fn unsealed_rollouts(&self) -> Result<Vec<RolloutId>>;
+    /// Has the patches of a locked rollout sealed; `false`: it is gone, or nothing was to be sealed.
+    async fn seal_rollout(&self, id: RolloutId, seal: Seal<'_>) -> Result<bool>;
     /// Rollouts to look at before a moment.
     async fn due_rollouts(&self, before: DateTime<Utc>) -> Result<Vec<RolloutId>>;
 }
@@ -268,12 +278,42 @@ pub(crate) trait DriftStore: Send + Sync {
     async fn count_drifted(&self) -> Result<Vec<(ClusterId, i64)>>;
 }
 
+/// What was removed because its time is over.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    pub count: usize,
+    /// The bodies that it named.
+    pub bodies: Vec<String>,
+}
+
+/// Makes the audit record of a removal.
+pub(crate) type Told<'a, T> = &'a (dyn Fn(&T) -> AuditRecord + Send + Sync);
+
+/// How long what has ended is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept {
+    /// Now; where the database tells the time, the earlier of the two counts, so that no clock that is ahead deletes too soon.
+    pub at: DateTime<Utc>,
+    pub time: TimeDelta,
+}
+
+/// Each call removes one batch. What another replica removes at the same time is passed over, and told by that one.
+#[async_trait]
+pub(crate) trait ForgetStore: Send + Sync {
+    /// Operations that ended so long ago, but for those that somebody is still to be told of, and those of rollouts that did
+    /// not end so long ago.
+    async fn forget_operations(&self, kept: Kept, told: Told<'_, Record>) -> Result<Forgotten>;
+    /// Rollouts that ended so long ago and have no operation any more.
+    async fn forget_rollouts(&self, kept: Kept, told: Told<'_, RolloutDoc>) -> Result<Forgotten>;
+}
+
 /// Everything the service stores.
 pub(crate) trait Store:
     OperationStore
     + ChangeStore
     + DispatchStore
     + DriftStore
+    + ForgetStore
     + ObjectStore
     + BodyStore
     + WebhookStore
@@ -287,6 +327,7 @@ impl<T> Store for T where
         + ChangeStore
         + DispatchStore
         + DriftStore
+        + ForgetStore
         + ObjectStore
         + BodyStore
         + WebhookStore

@@ -57,7 +57,7 @@ pub(super) const INSERT: &str =
     RETURNING seq";
 pub(super) const INSERT_STEP: &str = "INSERT INTO steps (operation_id, number, at, what) VALUES ($1, 1, $2, $3)";
 pub(super) const FIND_KEY: &str = "SELECT digest, subject_id FROM idempotency WHERE user_id = $1 AND key = $2";
-const FORGET_KEY: &str = "DELETE FROM idempotency WHERE user_id = $1 AND key = $2";
+pub(super) const FORGET_KEY: &str = "DELETE FROM idempotency WHERE user_id = $1 AND key = $2";
 pub(super) const INSERT_KEY: &str =
     "INSERT INTO idempotency (user_id, key, digest, subject_id, created_at) VALUES ($1, $2, $3, $4, $5)";
 const COUNT_ACTIVE: &str = "SELECT count(*) FROM operations WHERE cluster_id = $1 AND finished_at IS NULL";

@@ -14,16 +14,19 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::bodies::CLAIM;
-use super::operations::{FIND_KEY, INSERT_KEY, insert_operation};
+use super::operations::{FIND_KEY, FORGET_KEY, INSERT_KEY, insert_operation};
 use super::rows::{json, total};
-use super::{Change, Created, DecideRollout, Key, RolloutStore, States};
+use super::{Change, Created, DecideRollout, Key, RolloutStore, Seal, States};
 use crate::domain::life_cycle::AWAY;
 use crate::domain::{Known, RolloutDoc, View};
 use crate::limits::SWEEP_ROWS;
 
-const INSERT: &str = "INSERT INTO rollouts (id, created_by, state, body_sha256, doc, next_at, created_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $6)";
+const INSERT: &str =
+    "INSERT INTO rollouts (id, created_by, state, body_sha256, doc, next_at, created_at, sealed_overrides)
+    VALUES ($1, $2, $3, $4, $5, $6, $6, $7)";
 const FIND: &str = "SELECT doc FROM rollouts WHERE id = $1";
+/// With what the patches of its plan say: for those who begin clusters.
+const FIND_WHOLE: &str = "SELECT doc, sealed_overrides FROM rollouts WHERE id = $1";
 const FIND_LOCKED: &str = "SELECT doc FROM rollouts WHERE id = $1 FOR UPDATE";
 /// With whether each waits for an agent that is away: it, or what is before it in the queue of its cluster, was told so.
 const STATES: &str = "SELECT o.id, o.state, o.created_at, o.state = 'queued' AND EXISTS (SELECT 1 FROM operations a
@@ -31,6 +34,12 @@ const STATES: &str = "SELECT o.id, o.state, o.created_at, o.state = 'queued' AND
             AND a.doc -> 'shown' ->> 'reason' = $2)
     FROM operations o WHERE o.rollout_id = $1";
 const UPDATE: &str = "UPDATE rollouts SET state = $2, doc = $3, next_at = $4 WHERE id = $1";
+/// As the index of them has it.
+const UNSEALED_POSTGRES: &str =
+    "SELECT id FROM rollouts WHERE (doc #> '{plan,overrides,0,patch}') IS NOT NULL ORDER BY seq LIMIT $1";
+const UNSEALED_SQLITE: &str =
+    "SELECT id FROM rollouts WHERE json_type(doc, '$.plan.overrides[0].patch') IS NOT NULL ORDER BY seq LIMIT $1";
+const SEAL: &str = "UPDATE rollouts SET doc = $2, sealed_overrides = $3 WHERE id = $1";
 const DUE: &str = "SELECT id FROM rollouts WHERE next_at <= $1 ORDER BY next_at LIMIT $2";
 /// Whether every cluster of a rollout is in a view: `$1` all, `$2` owner, `$3` granted, `$4` bound, `$5` within. Rollouts are
 /// few, and only those whose view is not everything have them read.
@@ -97,10 +106,13 @@ roadstead_store::for_pools! {
                 if let Some((digest, subject)) = before {
                     let found: Option<(Json<RolloutDoc>,)> =
                         sqlx::query_as(FIND).bind(subject).fetch_optional(&mut *tx).await?;
-                    return Ok(match found {
-                        Some((Json(doc),)) if digest == key.digest => Ok(doc),
-                        _ => Err(Created::Mismatch),
-                    });
+                    match found {
+                        Some(_) if digest != key.digest => return Ok(Err(Created::Mismatch)),
+                        Some((Json(doc),)) => return Ok(Ok(doc)),
+                        None => {}
+                    }
+                    // Its rollout was deleted meanwhile: the key is free.
+                    sqlx::query(FORGET_KEY).bind(key.user.uuid()).bind(&key.key).execute(&mut *tx).await?;
                 }
             }
             if let Some(body) = &doc.body
@@ -115,6 +127,7 @@ roadstead_store::for_pools! {
                 .bind(doc.body.as_ref().map(|body| body.sha256.clone()))
                 .bind(json(doc)?)
                 .bind(change.at)
+                .bind(&doc.sealed_overrides)
                 .execute(&mut *tx)
                 .await?;
             if let Some(key) = key {
@@ -139,8 +152,10 @@ roadstead_store::for_pools! {
             &self,
             id: RolloutId,
         ) -> Result<Option<(RolloutDoc, States)>> {
-            let doc: Option<(Json<RolloutDoc>,)> = sqlx::query_as(FIND).bind(id.uuid()).fetch_optional(self).await?;
-            let Some((Json(doc),)) = doc else { return Ok(None) };
+            let found: Option<(Json<RolloutDoc>, Option<String>)> =
+                sqlx::query_as(FIND_WHOLE).bind(id.uuid()).fetch_optional(self).await?;
+            let Some((Json(doc), sealed_overrides)) = found else { return Ok(None) };
+            let doc = RolloutDoc { sealed_overrides, ..doc };
             let rows: Vec<StateRow> = sqlx::query_as(STATES).bind(id.uuid()).bind(AWAY).fetch_all(self).await?;
             Ok(Some((doc, states(rows)?)))
         }
@@ -220,6 +235,35 @@ roadstead_store::for_pools! {
             }
             tx.commit().await?;
             Ok(Some(doc))
+        }
+
+        async fn unsealed_rollouts(&self) -> Result<Vec<RolloutId>> {
+            let ids: Vec<Uuid> = sqlx::query_scalar(Self::pick(UNSEALED_POSTGRES, UNSEALED_SQLITE))
+                .bind(SWEEP_ROWS)
+                .fetch_all(self)
+                .await?;
+            Ok(ids.into_iter().map(RolloutId::from_uuid).collect())
+        }
+
+        async fn seal_rollout(&self, id: RolloutId, seal: Seal<'_>) -> Result<bool> {
+            let mut tx = self.begin_write().await?;
+            let doc: Option<(Json<RolloutDoc>,)> = sqlx::query_as(Self::pick(FIND_LOCKED, FIND))
+                .bind(id.uuid())
+                .fetch_optional(&mut *tx)
+                .await?;
+            let Some((Json(mut doc),)) = doc else { return Ok(false) };
+            if !seal(&mut doc) {
+                tx.rollback().await?;
+                return Ok(false);
+            }
+            sqlx::query(SEAL)
+                .bind(id.uuid())
+                .bind(json(&doc)?)
+                .bind(&doc.sealed_overrides)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(true)
         }
 
         async fn due_rollouts(&self, before: DateTime<Utc>) -> Result<Vec<RolloutId>> {

@@ -25,8 +25,8 @@ impl Rig {
     async fn of(opened: Opened, folder: Option<tempfile::TempDir>) -> Self {
         let migrator = roadstead_store::migrations!("operations");
         migrator.up(&opened).await.unwrap();
-        // The last step goes down and up again.
-        migrator.down(&opened, 1).await.unwrap();
+        // The last steps go down and up again.
+        migrator.down(&opened, 2).await.unwrap();
         migrator.up(&opened).await.unwrap();
         let kept = opened.clone();
         let store: Arc<dyn Store> = roadstead_store::share!(opened => dyn Store);
@@ -182,6 +182,39 @@ async fn rows_of_before(rig: Rig) {
     assert_eq!(rig.store.due_rollouts(rig.now + TimeDelta::seconds(1)).await.unwrap(), [doc.id]);
 }
 
+/// A plan that was stored with what its patches say is found until that is sealed, and what is sealed stays.
+async fn plans_in_the_clear_are_found_and_sealed(rig: Rig) {
+    let plain = rig.rollout(&[(rig.ids.next(), None)]).await;
+    let object = json!({ "api_version": "v1", "kind": "ConfigMap", "name": "a" });
+    let patch = |cluster: &str| json!({ "cluster": cluster, "object": object, "patch": { "data": { "k": cluster } } });
+    let plan: crate::domain::Plan = serde_json::from_value(json!({ "overrides": [patch("a"), patch("b")] })).unwrap();
+    let doc = RolloutDoc { id: rig.ids.next(), plan, ..plain };
+    rig.store.create_rollout(&doc, None, &[], &Value::Null, &rig.change()).await.unwrap().unwrap();
+    assert_eq!(rig.store.unsealed_rollouts().await.unwrap(), [doc.id]);
+    let found = async || rig.store.find_rollout(doc.id).await.unwrap().unwrap().0;
+    assert_eq!(found().await, doc, "as it was stored");
+
+    assert!(!rig.store.seal_rollout(doc.id, &mut |_| false).await.unwrap());
+    assert!(!rig.store.seal_rollout(rig.ids.next(), &mut |_| panic!("there is none")).await.unwrap());
+    assert_eq!(rig.store.unsealed_rollouts().await.unwrap(), [doc.id]);
+    let mut seal = |doc: &mut RolloutDoc| {
+        doc.plan = doc.plan.clone().without_patches();
+        doc.sealed_overrides = Some("s1.sealed".to_owned());
+        true
+    };
+    assert!(rig.store.seal_rollout(doc.id, &mut seal).await.unwrap());
+    assert_eq!(rig.store.unsealed_rollouts().await.unwrap(), []);
+    let mut touch = |_: &mut RolloutDoc, _: &[(OperationId, Known)]| RolloutEffects {
+        touched: true,
+        next_at: Some(rig.now),
+        ..RolloutEffects::default()
+    };
+    rig.store.change_rollout(doc.id, &rig.change(), &mut touch).await.unwrap().unwrap();
+    let sealed = found().await;
+    assert_eq!((sealed.sealed_overrides.as_deref(), sealed.plan.clear_patches()), (Some("s1.sealed"), None));
+    assert_eq!(sealed.plan.shown(), doc.plan.shown());
+}
+
 macro_rules! on_both {
     ($($name:ident => $sqlite:ident, $postgres:ident;)*) => {$(
         #[tokio::test]
@@ -200,5 +233,6 @@ macro_rules! on_both {
 on_both! {
     seen_by_whoever_sees_every_cluster => seen_sqlite, seen_postgres;
     known_to_wait_for_an_agent => away_sqlite, away_postgres;
+    plans_in_the_clear_are_found_and_sealed => plans_in_the_clear_sqlite, plans_in_the_clear_postgres;
     rows_of_before => regression_rows_of_before_sqlite, regression_rows_of_before_postgres;
 }

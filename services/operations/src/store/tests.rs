@@ -1,6 +1,7 @@
 //! One suite on both databases.
 
 mod faults;
+mod forget;
 mod lanes;
 
 use std::collections::BTreeSet;
@@ -14,9 +15,15 @@ use roadstead_contracts::message::{Drifted, Operation, PageRequest, StepKind};
 use roadstead_contracts::names::ClusterName;
 use roadstead_contracts::operation::{Counts, ObjectKey, ObjectOutcome, OperationKind, OperationState, Work};
 use roadstead_runtime::{Clock as _, Ids, Secret, SystemClock};
+use roadstead_store::sqlx::query_scalar;
 use roadstead_store::{Opened, Options, Window, open};
 
 use self::faults::f14_clocks_apart;
+use self::forget::{
+    bodies_go_when_nothing_names_them, f14_a_clock_that_is_ahead_deletes_nothing, replicas_delete_an_operation_once,
+    rollouts_go_whole_and_last, what_is_old_goes_in_batches_with_all_that_is_its_own,
+    what_is_still_needed_is_not_deleted,
+};
 use self::lanes::{clusters_take_turns, regression_no_change_overtakes_another_of_the_same_namespace};
 use super::{
     Change, Claim, Created, DriftDoc, Effects, Filter, Key, NewDrift, NewObject, NewOperation, NewWebhook, Store,
@@ -30,6 +37,7 @@ struct Rig {
     ids: Ids,
     now: DateTime<Utc>,
     user: UserId,
+    opened: Opened,
     /// Where a file of SQLite lies.
     folder: Option<tempfile::TempDir>,
 }
@@ -61,7 +69,15 @@ impl Rig {
         migrator.up(&opened).await.unwrap();
         let ids = Ids::system(SystemClock::shared());
         let store: Arc<dyn Store> = roadstead_store::share!(opened => dyn Store);
-        Self { store, user: ids.next(), ids, now: SystemClock.now(), folder }
+        Self { store, user: ids.next(), ids, now: SystemClock.now(), opened, folder }
+    }
+
+    /// What a query counts.
+    async fn count(&self, sql: &'static str) -> i64 {
+        match &self.opened {
+            Opened::Postgres(pool) => query_scalar(sql).fetch_one(pool).await.unwrap(),
+            Opened::Sqlite(pool) => query_scalar(sql).fetch_one(pool).await.unwrap(),
+        }
     }
 
     fn change(&self) -> Change {
@@ -417,5 +433,11 @@ on_both! {
     clusters_take_turns
     regression_no_change_overtakes_another_of_the_same_namespace
     webhooks_are_claimed
+    what_is_old_goes_in_batches_with_all_that_is_its_own
+    what_is_still_needed_is_not_deleted
+    f14_a_clock_that_is_ahead_deletes_nothing
+    replicas_delete_an_operation_once
+    rollouts_go_whole_and_last
+    bodies_go_when_nothing_names_them
     regression_the_latest_report_of_drift_counts
 }

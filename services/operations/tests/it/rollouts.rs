@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::rig::{PATIENCE, Rig, admin, cluster, eventually, name, principal, rig};
 
-async fn request(rig: &Rig, clusters: u128, plan: serde_json::Value) -> CreateRollout {
+pub async fn request(rig: &Rig, clusters: u128, plan: serde_json::Value) -> CreateRollout {
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n";
     CreateRollout {
         principal: admin(),
@@ -44,7 +44,7 @@ async fn request(rig: &Rig, clusters: u128, plan: serde_json::Value) -> CreateRo
 }
 
 /// The service's own database.
-async fn database(rig: &Rig) -> roadstead_store::sqlx::SqlitePool {
+pub async fn database(rig: &Rig) -> roadstead_store::sqlx::SqlitePool {
     let url = Secret::new(format!("sqlite:{}", rig.folder.path().display()));
     match open(&url, &Options::new(roadstead_operations::NAME)).await.unwrap() {
         Opened::Sqlite(pool) => pool,
@@ -52,14 +52,14 @@ async fn database(rig: &Rig) -> roadstead_store::sqlx::SqlitePool {
     }
 }
 
-async fn begin(rig: &Rig, request: &CreateRollout) -> Rollout {
+pub async fn begin(rig: &Rig, request: &CreateRollout) -> Rollout {
     match rig.ask(request).await.unwrap() {
         RolloutCreated::Rollout(rollout) => *rollout,
         RolloutCreated::WouldTouch { .. } => panic!("not begun"),
     }
 }
 
-async fn until(rig: &Rig, id: RolloutId, state: RolloutState) -> Rollout {
+pub async fn until(rig: &Rig, id: RolloutId, state: RolloutState) -> Rollout {
     let began = std::time::Instant::now();
     loop {
         let rollout = rig.ask(&GetRollout { principal: admin(), id }).await.unwrap();
@@ -71,7 +71,7 @@ async fn until(rig: &Rig, id: RolloutId, state: RolloutState) -> Rollout {
     }
 }
 
-async fn change(rig: &Rig, id: RolloutId, command: RolloutCommand) -> roadstead_contracts::Result<Rollout> {
+pub async fn change(rig: &Rig, id: RolloutId, command: RolloutCommand) -> roadstead_contracts::Result<Rollout> {
     rig.ask(&ChangeRollout { principal: admin(), id, command }).await
 }
 

@@ -58,7 +58,8 @@ async fn a_body_goes_over_the_mesh_whole_or_not_at_all() {
         let intake = intake.clone();
         async move { intake.receive(&head, stream).await }
     };
-    tasks.spawn("listener", serve(listener, tls.clone(), tasks.clone(), on_stream));
+    let over = tasks.stopping().cancelled_owned();
+    tasks.spawn("listener", serve(listener, tls.clone(), tasks.clone(), over, on_stream));
 
     let mesh = MeshStage::new(bus.clone(), clock.clone(), ids.clone(), tasks.clone(), &tls);
     for length in [1, 100_000, BODY_MAX] {

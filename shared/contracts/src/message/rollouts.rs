@@ -97,10 +97,10 @@ pub struct RolloutOverride {
 
 /// Why such an override is refused.
 pub const SECRET_OVERRIDE: &str =
-    "a Secret cannot be overridden: a plan is kept in the clear. Roll its values out as manifests of their own";
+    "a Secret cannot be overridden: a plan rides queues in the clear. Roll its values out as manifests of their own";
 
 impl RolloutOverride {
-    /// Whether it may be about a Secret: a plan is stored, and lies on queues, in the clear. The patch could make one of
+    /// Whether it may be about a Secret: a plan rides queues in the clear. The patch could make one of
     /// another object, or a list of them.
     pub fn may_hold_secret(&self) -> bool {
         let patched = |field: &str| self.patch.get(field).and_then(serde_json::Value::as_str);

@@ -116,6 +116,9 @@ section! {
         deadline: Duration = "1h";
         /// How long an ended operation is kept at least.
         retention: Duration = "365d";
+        /// How long after its end an operation is deleted by itself, with all that is kept of it; a rollout likewise, after its
+        /// operations. Not shorter than the retention. Left out: never.
+        delete_after: Option<Duration> = "";
         /// Key of the signatures of webhooks, at least 32 characters. Without one no operation takes a webhook.
         webhook_secret: Option<Secret> = "";
     }

@@ -1,0 +1,2 @@
+DROP INDEX rollouts_unsealed;
+ALTER TABLE rollouts DROP COLUMN sealed_overrides;

@@ -1,0 +1,3 @@
+DROP INDEX rollouts_idle;
+DROP INDEX webhooks_operation;
+DROP INDEX operations_finished;
