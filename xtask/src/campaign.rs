@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Work {
-    /// Changes to a real cluster: nothing accepted is lost, nothing happens twice, on both layouts
+    /// Changes of every kind to a real cluster: nothing accepted is lost, nothing happens twice, on both layouts
     Operations(Operations),
     /// A watch through the hub: every event once, in order
     Watch(Watch),

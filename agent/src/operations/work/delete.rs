@@ -1,6 +1,7 @@
 //! Removal of one object.
 
 use roadstead_contracts::operation::{ObjectOutcome, ObjectResult};
+use roadstead_runtime::kill;
 use serde_json::Value;
 
 use super::{Halt, Job};
@@ -53,7 +54,9 @@ pub(super) async fn one(
     let origin = job.origin(position, live.as_ref()).await?;
     let removed = match &live {
         Some(live) if live.pointer("/metadata/deletionTimestamp").is_none() => {
-            objects.delete(&at, live, dependents(live), false).await
+            let removed = objects.delete(&at, live, dependents(live), false).await;
+            kill::point("agent.applied");
+            removed
         }
         // On its way out already, or gone: this operation's own work when it was there before.
         _ => Ok(origin.object.is_some()),

@@ -1,7 +1,9 @@
-//! Rollout undo: an earlier template of a workload, from its replica sets or controller revisions.
+//! Rollout undo: an earlier template of a workload, from its replica sets or controller revisions. An annotation says which
+//! operation put it in, so that a repeat goes no further back.
 
 use roadstead_contracts::operation::{ObjectKey, ObjectOutcome, ObjectResult};
 use roadstead_contracts::{Code, Error};
+use roadstead_runtime::kill;
 use serde_json::{Value, json};
 
 use super::scale::find;
@@ -11,6 +13,8 @@ use crate::kubernetes::objects::{At, Objects, version_of};
 
 const REVISION: &str = "/metadata/annotations/deployment.kubernetes.io~1revision";
 const HASH_LABEL: &str = "pod-template-hash";
+/// The annotation, on the workload itself: on its template it would be a revision of its own.
+const ANNOTATION: &str = "roadstead.io/rolled-back-by";
 /// Times the template is put in anew because a controller wrote meanwhile.
 const ATTEMPTS: u32 = 6;
 
@@ -20,6 +24,7 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
         Ok(at) => at,
         Err(result) => return Ok(*result),
     };
+    let id = job.plan.order.head.operation_id.to_string();
     for _ in 0..ATTEMPTS {
         let live = match objects.get(&at).await {
             Ok(Some(live)) => live,
@@ -27,10 +32,16 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
             Err(failure) => return Ok(job.failed_by(0, &failure)),
         };
         let origin = job.origin(0, Some(&live)).await?;
-        let template = |object: &Value| object.pointer("/spec/template").cloned();
         // An agent that died behind the patch must not go one revision further back.
-        if origin.earlier && origin.object.as_ref().and_then(template) != template(&live) {
+        let own = live.pointer("/metadata/annotations").and_then(|all| all.get(ANNOTATION));
+        if own.and_then(Value::as_str) == Some(&id) {
             return Ok(job.changed(0, &at, origin.object, &live));
+        }
+        // The revision before that of somebody else may be the one that is to go.
+        if origin.object.as_ref().is_some_and(|object| template(object) != template(&roadstead_manifest::strip(&live)))
+        {
+            let changed = Error::new(Code::Conflict, "somebody else has put another template in meanwhile");
+            return Ok(job.failed(0, changed));
         }
         let target = match target(objects, &at, &live, revision).await {
             Ok(Ok(target)) => target,
@@ -38,9 +49,13 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
             Err(failure) => return Ok(job.failed_by(0, &failure)),
         };
         let version = json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version_of(&live) });
-        let patch = json!([version, { "op": "replace", "path": "/spec/template", "value": target }]);
+        let template = json!({ "op": "replace", "path": "/spec/template", "value": target });
+        let patch = json!([version, template, annotate(&live, &id)]);
         match objects.patch(&at, "", "application/json-patch+json", &patch).await {
-            Ok(after) => return Ok(job.changed(0, &at, origin.object, &after)),
+            Ok(after) => {
+                kill::point("agent.applied");
+                return Ok(job.changed(0, &at, origin.object, &after));
+            }
             // The test failed, or the write did: another version is there now.
             Err(Failure::Conflict(_) | Failure::Invalid(_)) if changed_since(objects, &at, &live).await => {}
             Err(failure) => return Ok(job.failed_by(0, &failure)),
@@ -50,6 +65,19 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
         error: Some(Error::new(Code::Conflict, "the workload changes faster than it can be rolled back")),
         ..job.result(0, ObjectOutcome::Failed)
     })
+}
+
+fn template(object: &Value) -> Option<&Value> {
+    object.pointer("/spec/template")
+}
+
+/// Says which operation puts the template in.
+fn annotate(live: &Value, id: &str) -> Value {
+    if live.pointer("/metadata/annotations").is_some() {
+        let path = format!("/metadata/annotations/{}", ANNOTATION.replace('/', "~1"));
+        return json!({ "op": "add", "path": path, "value": id });
+    }
+    json!({ "op": "add", "path": "/metadata/annotations", "value": { ANNOTATION: id } })
 }
 
 async fn changed_since(objects: &Objects, at: &At, live: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! Replicas of a workload, through its scale sub-resource.
 
 use roadstead_contracts::operation::{ObjectOutcome, ObjectResult};
+use roadstead_runtime::kill;
 use serde_json::json;
 
 use super::{Halt, Job};
@@ -34,6 +35,7 @@ pub(super) async fn change(
     if let Err(failure) = objects.patch(&at, below, form, patch).await {
         return Ok(ObjectResult { key: at.key.clone(), ..job.failed_by(0, &failure) });
     }
+    kill::point("agent.applied");
     Ok(match objects.get(&at).await {
         Ok(Some(after)) => job.changed(0, &at, origin, &after),
         Ok(None) => job.failed_by(0, &Failure::NotFound),

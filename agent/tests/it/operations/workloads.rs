@@ -1,7 +1,8 @@
 //! Scale, restart, roll back, wait, run a command: on a cluster with controllers.
 
+use roadstead_contracts::Code;
 use roadstead_contracts::operation::{Ending, ObjectKey, ObjectOutcome, Work};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rig::{Rig, Wish, apply};
 
@@ -125,5 +126,64 @@ async fn a_command_runs_once_and_says_what_it_says() {
     assert!((1_048_576..1_048_800).contains(&length), "{length}");
     assert_eq!(told.ending().ending, Ending::Succeeded);
     assert_eq!(rig.run(&exec(&["false"])).await.ending().ending, Ending::Failed);
+    rig.remove_namespace(&namespace).await;
+}
+
+/// What an agent that died between the two had told itself of another template: that it was its own doing.
+#[tokio::test]
+#[ignore = "needs a cluster"]
+async fn regression_a_rollback_tells_its_own_template_from_somebody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::real(folder.path()).await;
+    rig.settle(super::rig::operation(), 1).await;
+    let namespace = rig.namespace("rollback").await;
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/web");
+    for image in ["web:1", "web:2", "web:3"] {
+        rig.run(&Wish::new(waiting(), deployment(&namespace, image))).await.succeeded();
+    }
+    let object = ObjectKey {
+        api_version: "apps/v1".to_owned(),
+        kind: "Deployment".to_owned(),
+        namespace: Some(namespace.clone()),
+        name: "web".to_owned(),
+    };
+    let wish = Wish::new(Work::Rollback { object, revision: None, wait: false }, "");
+    rig.run(&wish).await.succeeded();
+    let image = |live: &Value| live["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    let back = rig.get(&path).await.unwrap();
+    assert_eq!(image(&back), "web:2");
+
+    // It died behind the patch: the next one goes no further back.
+    let ledger = folder.path().join(format!("{}.1.run", wish.id));
+    let forget = || {
+        let text = std::fs::read_to_string(&ledger).unwrap();
+        let kept = text
+            .split_inclusive('\n')
+            .filter(|line| line.contains(r#""record":"head""#) || line.contains(r#""record":"before""#));
+        let kept = kept.collect::<Vec<_>>();
+        assert_eq!(kept.len(), 2, "{text}");
+        std::fs::write(&ledger, kept.concat()).unwrap();
+    };
+    let rig = rig.die_while(async { forget() }).await;
+    assert_eq!(rig.run(&wish).await.succeeded().outcomes(), [ObjectOutcome::Configured]);
+    let again = rig.get(&path).await.unwrap();
+    assert_eq!((image(&again), &again["metadata"]["generation"]), (image(&back), &back["metadata"]["generation"]));
+
+    // It died before the patch, and somebody else was there.
+    let cluster = rig.cluster();
+    let others = json!({
+        "metadata": { "annotations": { "roadstead.io/rolled-back-by": null } },
+        "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "web:4" }] } } },
+    });
+    let meanwhile = async {
+        forget();
+        let form = "application/strategic-merge-patch+json";
+        let _: Value = cluster.write(http::Method::PATCH, &path, form, &others).await.unwrap();
+    };
+    let rig = rig.die_while(meanwhile).await;
+    let told = rig.run(&wish).await;
+    assert_eq!(told.ending().ending, Ending::Failed);
+    assert_eq!(told.results[0].error.as_ref().unwrap().code, Code::Conflict);
+    assert_eq!(image(&rig.get(&path).await.unwrap()), "web:4");
     rig.remove_namespace(&namespace).await;
 }

@@ -39,6 +39,8 @@ struct Reference {
     #[serde(default)]
     resource: String,
     #[serde(default)]
+    subresource: String,
+    #[serde(default)]
     namespace: String,
     #[serde(default)]
     name: String,
@@ -81,30 +83,31 @@ impl AuditLog {
         bail!("the audit log was begun anew more than once meanwhile")
     }
 
-    /// Calls since then that change objects of a kind in a namespace. Dry runs are none.
-    pub async fn effects(&self, namespace: &str, resource: &str) -> Result<Vec<Effect>> {
+    /// Calls since then that change objects of these kinds in a namespace. Dry runs are none.
+    pub async fn effects(&self, namespace: &str, resources: &[&str]) -> Result<Vec<Effect>> {
         let mut text = String::new();
         for (file, from) in self.places()? {
             let mut file = tokio::fs::File::open(file).await.context("no audit log")?;
             file.seek(std::io::SeekFrom::Start(from)).await?;
             file.read_to_string(&mut text).await.context("the audit log was cut meanwhile")?;
         }
-        Ok(effects(&text, namespace, resource))
+        Ok(effects(&text, namespace, resources))
     }
 }
 
 /// Reads lines of an audit log.
-fn effects(text: &str, namespace: &str, resource: &str) -> Vec<Effect> {
+fn effects(text: &str, namespace: &str, resources: &[&str]) -> Vec<Effect> {
     let changing = ["create", "update", "patch", "delete", "deletecollection"];
     let one = |line: &str| {
         let event: Event = serde_json::from_str(line).ok()?;
         let object = event.object_ref?;
         let counts = changing.contains(&event.verb.as_str())
             && object.namespace == namespace
-            && object.resource == resource
+            && resources.contains(&object.resource.as_str())
             && !event.uri.contains("dryRun=");
         counts.then(|| Effect {
             verb: event.verb,
+            below: object.subresource,
             name: object.name,
             user: event.impersonated_user.unwrap_or(event.user).username,
             code: event.response_status.map_or(0, |status| status.code),
@@ -134,7 +137,7 @@ mod tests {
         std::fs::write(&file, line("before") + &line("old")).unwrap();
         std::fs::rename(&file, folder.join("audit-2026-11-21T22-00-00.000.log")).unwrap();
         std::fs::write(&file, line("new")).unwrap();
-        let names = log.effects("n", "configmaps").await.unwrap().into_iter().map(|effect| effect.name);
+        let names = log.effects("n", &["configmaps"]).await.unwrap().into_iter().map(|effect| effect.name);
         assert_eq!(names.collect::<Vec<_>>(), ["old", "new"]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -146,18 +149,19 @@ mod tests {
             format!(
                 "{{\"kind\":\"Event\",\"verb\":\"patch\",\"user\":{{\"username\":\"agent\"}},\"requestURI\":\"/x{extra}\",\
                  \"impersonatedUser\":{{\"username\":\"{USER}\"}},\"objectRef\":{{\"resource\":\"configmaps\",\
-                 \"namespace\":\"n\",\"name\":\"a\"}},\"responseStatus\":{{\"code\":201}},\"requestReceivedTimestamp\":\"2026-11-21T19:00:00.500000Z\"}}"
+                 \"namespace\":\"n\",\"name\":\"a\",\"subresource\":\"scale\"}},\"responseStatus\":{{\"code\":201}},\"requestReceivedTimestamp\":\"2026-11-21T19:00:00.500000Z\"}}"
             )
         };
         let text = format!("{}\n{}\nnonsense\n{{\"verb\":\"get\",\"user\":{{}}}}\n", line(""), line("?dryRun=All"));
         let one = Effect {
             verb: "patch".to_owned(),
+            below: "scale".to_owned(),
             name: "a".to_owned(),
             user: USER.to_owned(),
             code: 201,
             at: "2026-11-21T19:00:00.5Z".parse().unwrap(),
         };
-        assert_eq!(effects(&text, "n", "configmaps"), [one]);
-        assert!(effects(&text, "m", "configmaps").is_empty() && effects(&text, "n", "secrets").is_empty());
+        assert_eq!(effects(&text, "n", &["secrets", "configmaps"]), [one]);
+        assert!(effects(&text, "m", &["configmaps"]).is_empty() && effects(&text, "n", &["secrets"]).is_empty());
     }
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::judge::{CONTROLLERS, by_object};
 use super::{Effect, TERMINAL, Wanted};
 use crate::Api;
 
@@ -69,11 +70,10 @@ impl Trail {
 
     /// Effects that were not announced, or whose end is not told.
     pub fn silent(&self, wanted: &[Wanted], effects: &[Effect], user: &str) -> Vec<String> {
-        let mut found = Vec::new();
+        let (mut found, first) = (Vec::new(), first_effects(wanted, effects));
         for one in wanted {
             let Some(operation) = &one.operation else { continue };
-            let own = effects.iter().filter(|effect| effect.code / 100 == 2 && one.objects.contains(&effect.name));
-            let Some(first) = own.map(|effect| effect.at).min() else { continue };
+            let Some(first) = first.get(operation.as_str()).copied() else { continue };
             let run = self.runs.get(operation).cloned().unwrap_or_default();
             match run.announced {
                 None => found.push(format!("{operation} changed something and is not in the trail")),
@@ -92,6 +92,31 @@ impl Trail {
         }
         found
     }
+}
+
+/// When each operation changed something first. Changes of one object take turns: what was called after the end of one, and
+/// before the end of the next, is the next one's, however early that is announced.
+fn first_effects<'a>(wanted: &'a [Wanted], effects: &[Effect]) -> BTreeMap<&'a str, DateTime<Utc>> {
+    let mut calls: BTreeMap<&str, Vec<DateTime<Utc>>> = BTreeMap::new();
+    for effect in effects.iter().filter(|effect| effect.code / 100 == 2 && !effect.user.starts_with(CONTROLLERS)) {
+        calls.entry(&effect.name).or_default().push(effect.at);
+    }
+    let mut first: BTreeMap<&str, DateTime<Utc>> = BTreeMap::new();
+    for (name, changes) in by_object(wanted) {
+        let Some(calls) = calls.get(name) else { continue };
+        let mut from = None;
+        for (number, one) in changes.iter().enumerate() {
+            let until = one.ended.filter(|_| number + 1 < changes.len());
+            let own = calls.iter().filter(|at| from.is_none_or(|from| **at > from));
+            let own = own.filter(|at| until.is_none_or(|until| **at <= until)).min();
+            if let (Some(at), Some(operation)) = (own, &one.operation) {
+                let first = first.entry(operation).or_insert(*at);
+                *first = (*first).min(*at);
+            }
+            from = until.or(from);
+        }
+    }
+    first
 }
 
 #[cfg(test)]
@@ -124,6 +149,7 @@ mod tests {
         }];
         let effect = |code| Effect {
             verb: "patch".to_owned(),
+            below: String::new(),
             name: "a".to_owned(),
             user: "roadstead:owner".to_owned(),
             code,
@@ -143,5 +169,33 @@ mod tests {
         let (rows, effects) = ([before, end], [effect(201)]);
         assert_eq!(trail(&rows).silent(&wanted, &effects, "roadstead:somebody").len(), 1);
         assert!(trail(&rows).is_complete(&wanted, &effects, "roadstead:owner").is_ok());
+    }
+    #[test]
+    fn changes_of_one_object_are_told_apart_by_their_ends() {
+        let at = |text: &str| format!("2026-11-21T19:00:{text}Z").parse::<DateTime<Utc>>().unwrap();
+        let change = |operation: &str, ended: &str| Wanted {
+            operation: Some(operation.to_owned()),
+            objects: vec!["a".to_owned()],
+            states: vec!["succeeded".to_owned()],
+            ended: Some(at(ended)),
+            ..Wanted::default()
+        };
+        let wanted = [change("op", "02"), change("later", "05")];
+        let effect = |text: &str| Effect {
+            verb: "patch".to_owned(),
+            below: String::new(),
+            name: "a".to_owned(),
+            user: "roadstead:owner".to_owned(),
+            code: 200,
+            at: at(text),
+        };
+        let firsts = |effects: &[Effect]| {
+            let first = first_effects(&wanted, effects);
+            (first.get("op").copied(), first.get("later").copied())
+        };
+        assert_eq!(firsts(&[effect("04"), effect("01"), effect("01.5")]), (Some(at("01")), Some(at("04"))));
+        // Later than its end: the next one's, which was not announced by then.
+        assert_eq!(firsts(&[effect("01"), effect("02.5")]), (Some(at("01")), Some(at("02.5"))));
+        assert_eq!(firsts(&[effect("07")]), (None, Some(at("07"))));
     }
 }

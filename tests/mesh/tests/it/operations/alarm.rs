@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use roadstead_mesh_tests::checker::Wanted;
 use roadstead_testkit::wait::eventually;
 
-use super::campaign::callers::settle;
+use super::campaign::asking::settle;
 use super::cluster::Log;
 use super::rig::{CLUSTER, Rig, config_maps};
 

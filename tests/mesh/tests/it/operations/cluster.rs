@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::discovery::pinned_kind;
 use kube::{Api, ResourceExt as _};
-use roadstead_mesh_tests::checker::{AuditLog, Changes, Trail, Wanted, judge};
+use roadstead_mesh_tests::checker::{AuditLog, Changes, State, Trail, Wanted, judge};
 use roadstead_mesh_tests::client;
 use roadstead_testkit::wait::eventually;
 use serde_json::{Value, json};
 
+use super::campaign::asking::told;
 use super::rig::Rig;
 
 /// A namespace is gone this long after its deletion; a real controller does it.
@@ -92,6 +96,18 @@ pub async fn count(rig: &Rig, namespace: &str) -> Result<usize> {
     Ok(all.items.iter().filter(|map| map.name_any() != "kube-root-ca.crt").count())
 }
 
+/// ConfigMaps and Deployments of a namespace as they are, by their names.
+pub async fn states(rig: &Rig, namespace: &str) -> Result<BTreeMap<String, State>> {
+    let client = client(&rig.kubeconfig).await?;
+    let mut states = BTreeMap::new();
+    for kind in [ApiResource::erase::<ConfigMap>(&()), ApiResource::erase::<Deployment>(&())] {
+        let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+        let list = objects.list(&ListParams::default()).await?;
+        states.extend(list.items.iter().filter_map(|object| Some((object.name_any(), State::of(object)?))));
+    }
+    Ok(states)
+}
+
 /// Who manages a ConfigMap's fields.
 pub async fn managers(rig: &Rig, namespace: &str, name: &str) -> Result<Vec<String>> {
     let map = maps(rig, namespace).await?.get(name).await?;
@@ -139,16 +155,15 @@ impl Log {
         })
     }
 
-    /// Each object was made once, as the owner of the hub, and never touched again; a death may cost one call.
+    /// Each ConfigMap was made once, as the owner of the hub, and never touched again; a death may cost one call.
     pub async fn each_once(self, rig: &Rig, operation: &str, names: &[String], deaths: usize) -> Result<()> {
         let steps = rig.steps(operation).await?;
-        let told = steps.iter().filter_map(|step| step["key"]["name"].as_str().map(str::to_owned)).collect();
         let states = steps.iter().filter_map(|step| step["state"].as_str().map(str::to_owned)).collect();
         let wanted = Wanted {
             operation: Some(operation.to_owned()),
             objects: names.to_vec(),
             states,
-            told,
+            told: told(&steps),
             ..Wanted::default()
         };
         self.judge(rig, &[wanted], deaths).await
@@ -161,14 +176,13 @@ impl Log {
             return Ok(());
         };
         let effects: Vec<_> = audit
-            .effects(&self.namespace, "configmaps")
+            .effects(&self.namespace, &["configmaps", "deployments"])
             .await?
             .into_iter()
             .filter(|effect| effect.name != "kube-root-ca.crt")
             .collect();
-        let mut changes: BTreeMap<_, _> = self.changes.end();
-        changes.remove("kube-root-ca.crt");
-        let mut verdict = judge(wanted, &effects, &changes, OWNER, deaths);
+        let states = self.changes.end().await?;
+        let mut verdict = judge(wanted, &effects, &states, OWNER, deaths);
         // Records leave with their transaction and are chained a moment later: a reader waits, and then says what it saw.
         let complete = || async { Trail::read(&rig.api).await?.is_complete(wanted, &effects, OWNER) };
         if eventually("the trail is complete", TRAIL_LIMIT, complete).await.is_err() {

@@ -1,4 +1,4 @@
-//! One change to three clusters in three waves; the second is broken.
+//! One change to three clusters in three waves; the second is broken. Looks after a bake are in `looks.rs`.
 
 use std::time::Duration;
 
@@ -10,17 +10,28 @@ use serde_json::{Value, json};
 use super::cluster;
 use super::rig::{CLUSTER, Rig, config_map};
 
-/// The waves go by themselves; each takes an operation's time.
-const LIMIT: Duration = Duration::from_secs(60);
+/// The clusters of a rollout, in its order. Their agents share one API server.
+pub const CLUSTERS: [&str; 3] = [CLUSTER, "reef", "shoal"];
+/// The waves go by themselves; each takes an operation's time, and, where it bakes, that of its bake and its look.
+const LIMIT: Duration = Duration::from_secs(120);
 
-/// The first cluster gets it, the second fails, the third is never touched; mended, the rest is done.
-pub async fn rollout_halts(rig: &mut Rig) -> Result<()> {
-    let place = rig.made_place("rollout").await?;
-    for name in ["reef", "shoal"] {
+/// Starts the agents of all but the first, which is there.
+pub async fn begin(rig: &mut Rig) -> Result<()> {
+    for name in &CLUSTERS[1..] {
         rig.mesh.start_agent(name, None).await?;
         rig.mesh.status(name, "connected", JOIN_LIMIT).await?;
     }
-    let clusters = [CLUSTER, "reef", "shoal"];
+    Ok(())
+}
+
+/// Ends them.
+pub fn end(rig: &Rig) -> Result<()> {
+    CLUSTERS[1..].iter().try_for_each(|name| rig.mesh.kill(&format!("agent-{name}")))
+}
+
+/// The first cluster gets it, the second fails, the third is never touched; mended, the rest is done.
+pub async fn rollout_halts(rig: &Rig) -> Result<()> {
+    let place = rig.made_place("rollout").await?;
     let object = json!({ "api_version": "v1", "kind": "ConfigMap", "namespace": place, "name": "shop" });
     // The three agents share a cluster here: each gets an object of its own. The second's is no object that can be.
     let named = |cluster: &str, name: &str| {
@@ -29,7 +40,7 @@ pub async fn rollout_halts(rig: &mut Rig) -> Result<()> {
         })
     };
     let body = json!({
-        "name": "shop", "clusters": clusters, "kind": "apply", "manifests": config_map(&place, "shop", "1"),
+        "name": "shop", "clusters": CLUSTERS, "kind": "apply", "manifests": config_map(&place, "shop", "1"),
         "plan": {
             "waves": [33, 33, 34], "failure_budget": 0,
             "overrides": [named(CLUSTER, "on-quay"), named("reef", "Not A Name"), named("shoal", "on-shoal")],
@@ -60,13 +71,11 @@ pub async fn rollout_halts(rig: &mut Rig) -> Result<()> {
     for name in ["on-quay", "on-reef", "on-shoal"] {
         ensure!(cluster::value(rig, &place, name).await?.is_some(), "{name} is missing");
     }
-    for name in ["reef", "shoal"] {
-        rig.mesh.kill(&format!("agent-{name}"))?;
-    }
     Ok(())
 }
 
-async fn until(rig: &Rig, id: &str, states: &[&str]) -> Result<Value> {
+/// Waits until it is in one of these states.
+pub async fn until(rig: &Rig, id: &str, states: &[&str]) -> Result<Value> {
     let (rollout, _) = eventually(&format!("the rollout is {states:?}"), LIMIT, || async {
         let rollout = rig.api.get(&format!("/api/v1/rollouts/{id}")).await?.expect(200)?;
         ensure!(rollout["state"].as_str().is_some_and(|state| states.contains(&state)), "{rollout}");

@@ -1,26 +1,28 @@
 //! Callers that send changes, ask again when they hear nothing, and look at what they sent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use roadstead_mesh_tests::Api;
 use roadstead_mesh_tests::checker::Wanted;
-use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::super::cluster::Log;
-use super::super::rig::{CLUSTER, Rig, config_maps};
-use super::QUIET;
+use super::super::rig::{CLUSTER, Rig};
+use super::asking::{Asking, settle};
+use super::mix::Mix;
+use super::{Dice, QUIET};
 
-/// Objects of one change.
+/// ConfigMaps of one change.
 const OBJECTS: usize = 4;
 /// Callers at once.
 const CALLERS: usize = 4;
-/// A caller looks so often at a change before it sends the next.
+/// A caller looks so often at the last change of a story before it begins the next story.
 const LOOKS: usize = 40;
+/// And at the others: the next one is to be in line while they run.
+const GLANCES: usize = 2;
 /// An agent is back within this time: its longest wait between two dials is 30 s, and then it dials on a machine at work.
 pub(super) const BACK: Duration = Duration::from_secs(60);
 
@@ -31,7 +33,7 @@ pub(super) struct Callers {
 }
 
 struct Shared {
-    place: String,
+    mix: Mix,
     most: usize,
     next: AtomicUsize,
     begun: AtomicUsize,
@@ -39,11 +41,11 @@ struct Shared {
 }
 
 impl Callers {
-    /// Sends so many changes, or until they are ended.
-    pub(super) fn start(rig: &Rig, place: &str, most: usize) -> Result<Self> {
-        let apis = (0..rig.mesh.doors.len()).map(|door| rig.mesh.owner(door)).collect::<Result<Vec<_>>>()?;
+    /// Sends so many changes, or until they are ended. A story that was begun is told to its end.
+    pub(super) async fn start(rig: &Rig, dice: &mut Dice, place: &str, most: usize) -> Result<Self> {
+        let asking = Asking::of(rig, CLUSTER).await?;
         let shared = Arc::new(Shared {
-            place: place.to_owned(),
+            mix: Mix::new(dice, place, OBJECTS),
             most,
             next: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
@@ -51,16 +53,14 @@ impl Callers {
         });
         let mut tasks = JoinSet::new();
         for caller in 0..CALLERS {
-            let (apis, shared) = (apis.clone(), Arc::clone(&shared));
+            let (asking, shared) = (asking.clone(), Arc::clone(&shared));
             tasks.spawn(async move {
                 let mut all = Vec::new();
-                loop {
-                    let change = shared.next.fetch_add(1, Ordering::Relaxed);
-                    if change >= shared.most || shared.stop.load(Ordering::Relaxed) {
-                        return all;
-                    }
-                    all.push(send(&apis, caller, change, &shared).await);
+                while !shared.is_over() {
+                    let story = shared.next.fetch_add(1, Ordering::Relaxed);
+                    tell(&asking, caller, story, &shared, &mut all).await;
                 }
+                all
             });
         }
         Ok(Self { tasks, shared })
@@ -77,11 +77,12 @@ impl Callers {
     }
 
     /// Ends them; answers what they were told when everything is quiet.
-    pub(super) async fn end(mut self, rig: &Rig) -> Result<Vec<Wanted>> {
+    async fn end(mut self, rig: &Rig) -> Result<Vec<Wanted>> {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut wanted = Vec::new();
         while let Some(some) = self.tasks.join_next().await {
-            wanted.extend(some.unwrap_or_default());
+            // A caller that broke off has lost what it was told.
+            wanted.extend(some?);
         }
         rig.mesh.status(CLUSTER, "connected", BACK).await?;
         let healed = Instant::now();
@@ -97,70 +98,44 @@ impl Callers {
     pub(super) async fn judge(self, rig: &Rig, log: Log, deaths: usize) -> Result<()> {
         let healed = Instant::now();
         let wanted = self.end(rig).await?;
-        println!("{} changes; quiet {:?} after the last fault", wanted.len(), healed.elapsed());
+        println!("{}; quiet {:?} after the last fault", kinds(&wanted), healed.elapsed());
         log.judge(rig, &wanted, deaths).await
     }
 }
 
-/// Reads on until the operation has ended, then its record.
-pub(in super::super) async fn settle(api: &Api, one: &mut Wanted, limit: Duration) -> Result<()> {
-    let Some(id) = one.operation.clone() else { return Ok(()) };
-    let began = Instant::now();
-    loop {
-        let operation = api.get(&format!("/api/v1/operations/{id}")).await?;
-        if let Some(state) = operation.body["state"].as_str() {
-            one.states.push(state.to_owned());
-        }
-        if operation.body["finished_at"].is_string() || began.elapsed() > limit {
-            break;
-        }
-        sleep(Duration::from_millis(50)).await;
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.begun.load(Ordering::Relaxed) >= self.most
     }
-    let steps = api.get(&format!("/api/v1/operations/{id}/steps?limit=1000")).await?.expect(200)?;
-    let objects = steps.as_array().into_iter().flatten().filter_map(|step| step["key"]["name"].as_str());
-    one.told = objects.map(str::to_owned).collect();
-    // Once more, after everything: nothing may have moved.
-    let state = api.get(&format!("/api/v1/operations/{id}")).await?.expect(200)?;
-    one.states.extend(state["state"].as_str().map(str::to_owned));
-    Ok(())
 }
 
-async fn send(apis: &[Api], caller: usize, change: usize, shared: &Shared) -> Wanted {
-    let place = &shared.place;
-    let objects: Vec<String> = (0..OBJECTS).map(|number| format!("op-{change:04}-{number}")).collect();
-    let mut one = Wanted { key: format!("{place}-{change}"), objects, ..Wanted::default() };
-    let path = format!("/api/v1/clusters/{CLUSTER}/manifests");
-    let text = config_maps(place, &one.objects);
-    let mut first = true;
-    for attempt in 0..600 {
-        let api = apis[(caller + attempt) % apis.len()].header("idempotency-key", &one.key);
-        let answer = api.post_as(&path, "application/yaml", text.clone()).await;
-        if std::mem::take(&mut first) {
+/// How many changes of which kind these are.
+pub(super) fn kinds(wanted: &[Wanted]) -> String {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for one in wanted {
+        *kinds.entry(one.deed.word()).or_default() += 1;
+    }
+    format!("{} changes {kinds:?}", wanted.len())
+}
+
+/// Sends the changes of a story, each once the one before it was accepted.
+async fn tell(asking: &Asking, caller: usize, story: usize, shared: &Shared, all: &mut Vec<Wanted>) {
+    let changes = shared.mix.story(story);
+    let last = changes.len() - 1;
+    for (step, mut change) in changes.into_iter().enumerate() {
+        let begun = || {
             shared.begun.fetch_add(1, Ordering::Relaxed);
+        };
+        let sent = asking.accepted(&mut change, caller, begun).await;
+        if let Err(fault) = &sent {
+            println!("{} ({}): {fault:#}", change.wanted.key, change.wanted.deed.word());
         }
-        match answer {
-            Ok(answer) if answer.status == 202 => {
-                one.operation = answer.body["operation_id"].as_str().map(str::to_owned);
-                break;
-            }
-            Ok(answer) if answer.status < 500 && answer.status != 429 => {
-                println!("change {change}: {answer:?}");
-                return one;
-            }
-            // Not heard, or away for the moment: the key makes the repeat harmless.
-            _ => sleep(Duration::from_millis(100)).await,
+        asking.looked_at(&mut change.wanted, caller, if step == last { LOOKS } else { GLANCES }).await;
+        let accepted = change.wanted.operation.is_some();
+        all.push(change.wanted);
+        if !accepted {
+            // What comes after it has nothing to stand on.
+            return;
         }
     }
-    let Some(id) = one.operation.clone() else { return one };
-    // Until its end, or for a while: what waits for an agent must not grow without bound.
-    for attempt in 0..LOOKS {
-        let api = &apis[(caller + attempt) % apis.len()];
-        let state = api.get(&format!("/api/v1/operations/{id}")).await.map_or(Value::Null, |answer| answer.body);
-        one.states.extend(state["state"].as_str().map(str::to_owned));
-        if state["finished_at"].is_string() {
-            break;
-        }
-        sleep(Duration::from_millis(30)).await;
-    }
-    one
 }

@@ -33,7 +33,7 @@ pub(super) async fn run(field: &mut Field) -> Result<()> {
     let place = rig.made_place("deaths").await?;
     let log = Log::begin(rig, &place).await?;
     // As many as it takes: each death falls on some work.
-    let callers = Callers::start(rig, &place, usize::MAX)?;
+    let callers = Callers::start(rig, dice, &place, usize::MAX).await?;
     let mut victims = rig.mesh.parts();
     if rig.mesh.layout == Layout::Mesh {
         victims.extend(Server::ALL.map(|server| server.name().to_owned()));

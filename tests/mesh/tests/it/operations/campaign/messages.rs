@@ -25,7 +25,7 @@ pub(super) async fn run(field: &mut Field) -> Result<()> {
     }
     let place = rig.made_place("messages").await?;
     let log = Log::begin(rig, &place).await?;
-    let callers = Callers::start(rig, &place, size.operations)?;
+    let callers = Callers::start(rig, dice, &place, size.operations).await?;
     while !callers.is_done() {
         sleep(Duration::from_millis(20)).await;
     }

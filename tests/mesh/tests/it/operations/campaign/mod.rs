@@ -6,13 +6,17 @@
 //! - [`races`]: a cancellation meets its operation at every step.
 //! - [`messages`]: every message may come twice or five times, and out of turn (`bus::unruly`).
 //!
+//! The changes are the same mix everywhere ([`mix`]): applies, and what is not the same when it is done twice.
+//!
 //! The short form is part of every test run; `cargo xtask campaign operations` is the long one, on both layouts. A run is told
 //! by its seed, which is printed: `ROADSTEAD_CAMPAIGN_SEED` plays it again as far as a machine can. No failed run is tried again.
 
-pub(super) mod callers;
+pub(super) mod asking;
+mod callers;
 mod deaths;
 mod frames;
 mod messages;
+mod mix;
 mod points;
 mod races;
 
@@ -65,7 +69,7 @@ struct Size {
 }
 
 impl Size {
-    /// Three quarters of a minute.
+    /// About a minute.
     const SHORT: Self = Self { operations: 8, deaths: 3, points: 3, point: Vec::new(), cuts: 4, races: 1, only: None };
 
     /// As the environment says; nothing in a plain test run.
@@ -96,11 +100,15 @@ fn seed() -> u64 {
 struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, most: usize) -> usize {
+    fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % most.max(1) as u64).unwrap_or(0)
+        self.0
+    }
+
+    fn below(&mut self, most: usize) -> usize {
+        usize::try_from(self.draw() % most.max(1) as u64).unwrap_or(0)
     }
 
     /// So many of these, in an order of its own.

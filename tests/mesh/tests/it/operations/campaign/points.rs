@@ -115,7 +115,7 @@ async fn turn(field: &mut Field, number: usize, point: Point, part: &'static str
         deaths += at_start;
         armed.insert(name, died);
     }
-    let callers = Callers::start(rig, &place, usize::MAX)?;
+    let callers = Callers::start(rig, dice, &place, usize::MAX).await?;
     let (began, mut fired) = (Instant::now(), 0);
     while fired == 0 || callers.begun() < size.operations {
         for name in &players {
