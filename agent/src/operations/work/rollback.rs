@@ -6,7 +6,7 @@ use roadstead_contracts::{Code, Error};
 use roadstead_runtime::kill;
 use serde_json::{Value, json};
 
-use super::scale::find;
+use super::scale::{find, missing};
 use super::{Halt, Job};
 use crate::kubernetes::Failure;
 use crate::kubernetes::objects::{At, Objects, version_of};
@@ -28,7 +28,7 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
     for _ in 0..ATTEMPTS {
         let live = match objects.get(&at).await {
             Ok(Some(live)) => live,
-            Ok(None) => return Ok(job.failed_by(0, &Failure::NotFound)),
+            Ok(None) => return Ok(missing(job)),
             Err(failure) => return Ok(job.failed_by(0, &failure)),
         };
         let origin = job.origin(0, Some(&live)).await?;

@@ -1,11 +1,11 @@
 //! Replicas of a workload, through its scale sub-resource.
 
+use roadstead_contracts::Error;
 use roadstead_contracts::operation::{ObjectOutcome, ObjectResult};
 use roadstead_runtime::kill;
 use serde_json::json;
 
 use super::{Halt, Job};
-use crate::kubernetes::Failure;
 use crate::kubernetes::objects::{At, Objects};
 
 /// Sets the replicas.
@@ -28,7 +28,7 @@ pub(super) async fn change(
     };
     let live = match objects.get(&at).await {
         Ok(Some(live)) => live,
-        Ok(None) => return Ok(job.failed_by(0, &Failure::NotFound)),
+        Ok(None) => return Ok(missing(job)),
         Err(failure) => return Ok(job.failed_by(0, &failure)),
     };
     let origin = job.origin(0, Some(&live)).await?.object;
@@ -38,9 +38,14 @@ pub(super) async fn change(
     kill::point("agent.applied");
     Ok(match objects.get(&at).await {
         Ok(Some(after)) => job.changed(0, &at, origin, &after),
-        Ok(None) => job.failed_by(0, &Failure::NotFound),
+        Ok(None) => missing(job),
         Err(failure) => job.failed_by(0, &failure),
     })
+}
+
+/// Nothing can be done to an object that is not there.
+pub(super) fn missing(job: &Job) -> ObjectResult {
+    job.failed(0, Error::not_found("there is no such object"))
 }
 
 /// Where the one object of a work is.
@@ -48,7 +53,7 @@ pub(super) async fn find(job: &Job, objects: &Objects) -> Result<At, Box<ObjectR
     match objects.find(job.key(0)).await {
         Ok(Some(at)) => Ok(at),
         Ok(None) => Err(Box::new(ObjectResult {
-            error: Some(roadstead_contracts::Error::not_found("the cluster has no such kind")),
+            error: Some(Error::not_found("the cluster has no such kind")),
             ..job.result(0, ObjectOutcome::Failed)
         })),
         Err(failure) => Err(Box::new(job.failed_by(0, &failure))),

@@ -61,9 +61,21 @@ async fn a_workload_is_scaled_restarted_and_rolled_back() {
         rig.run(&Wish::new(Work::Rollback { object: object.clone(), revision: Some(1), wait: false }, "")).await;
     first.succeeded();
     assert_eq!(template(&rig.get(&path).await.unwrap()), before);
-    let nowhere = rig.run(&Wish::new(Work::Rollback { object, revision: Some(99), wait: false }, "")).await;
+    let nowhere =
+        rig.run(&Wish::new(Work::Rollback { object: object.clone(), revision: Some(99), wait: false }, "")).await;
     assert_eq!(nowhere.ending().ending, Ending::Failed);
     assert!(nowhere.results[0].error.as_ref().unwrap().detail.contains("no revision 99"));
+    // It was told that its namespace or its kind was missing.
+    let gone = ObjectKey { name: "nobody".to_owned(), ..object };
+    for work in [
+        Work::Rollback { object: gone.clone(), revision: None, wait: false },
+        Work::Restart { object: gone.clone(), wait: false },
+        Work::Scale { object: gone, replicas: 1, wait: false },
+    ] {
+        let told = rig.run(&Wish::new(work, "")).await;
+        let error = told.results[0].error.as_ref().unwrap();
+        assert_eq!((error.code, &*error.detail), (Code::NotFound, "there is no such object"));
+    }
     rig.remove_namespace(&namespace).await;
 }
 
