@@ -49,8 +49,8 @@ pub(super) async fn one(job: &mut Job, objects: &Objects, revision: Option<u64>)
             Err(failure) => return Ok(job.failed_by(0, &failure)),
         };
         let version = json!({ "op": "test", "path": "/metadata/resourceVersion", "value": version_of(&live) });
-        let template = json!({ "op": "replace", "path": "/spec/template", "value": target });
-        let patch = json!([version, template, annotate(&live, &id)]);
+        let replaced = json!({ "op": "replace", "path": "/spec/template", "value": target });
+        let patch = json!([version, replaced, annotate(&live, &id)]);
         match objects.patch(&at, "", "application/json-patch+json", &patch).await {
             Ok(after) => {
                 kill::point("agent.applied");
